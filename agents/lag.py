@@ -1,0 +1,89 @@
+"""JOB 3: signals joined with hourly prices; the jump without a move is a lag.
+
+``rss.signals_hourly`` and ``polymarket.price_normalized`` -> ``lag_signals``. The rules are
+``marketlag.rules.lags``; the facts are in ``tables/rss_hours.py`` and ``tables/price_hours.py``.
+"""
+
+from collections.abc import AsyncIterator
+
+import msgspec
+from faust.types import TP
+
+from marketlag.application import app, markets, settings
+from marketlag.engine.chunk import Chunk, PerPartition
+from marketlag.event_time import BEGINNING
+from marketlag.rules.lags import LagOutputs, LagState, Tracked, expire, fold_prices, fold_signals
+from marketlag.topics import LAG_SIGNALS, PRICE_NORMALIZED, RSS_SIGNALS
+from tables.price_hours import price_hours
+from tables.rss_hours import rss_hours
+
+rules = settings.lag_rules
+tracked = Tracked(markets.tracked_outcomes)
+
+
+def committed_clock(topic: str, partition: int) -> int:
+    """The topic's clock at what the group has committed (ms): the commit's metadata."""
+    point = app.reader.positions.committed(TP(topic, partition))
+    return int(point.metadata) if point and point.metadata else BEGINNING
+
+
+def open_facts(chunk: Chunk) -> LagState:
+    """The recovered tables, indexed; the clocks as committed."""
+    partition = chunk.partition
+    state = LagState(
+        signal_clock=committed_clock(RSS_SIGNALS, partition),
+        price_clock=committed_clock(PRICE_NORMALIZED, partition),
+    )
+    for market, _, hour in rss_hours.facts(partition):
+        state.load_hour(market, hour)
+    for market, start, price in price_hours.facts(partition):
+        state.load_price(market, start, price)
+    return state
+
+
+partitions = PerPartition(open_facts)
+
+
+@app.agent(app.chunks(RSS_SIGNALS, PRICE_NORMALIZED), name="lag")
+async def lag(chunks: AsyncIterator[Chunk]) -> None:
+    """Write the facts, send the rows they change, declare the topic's clock."""
+    async for chunk in chunks:
+        state = partitions[chunk]
+        drop_expired(state, chunk.partition)
+        if chunk.topic == RSS_SIGNALS:
+            out = fold_signals(state, chunk.records, rules, tracked)
+            clock = state.signal_clock
+        else:
+            out = fold_prices(state, chunk.records, rules, tracked)
+            clock = state.price_clock
+        keep_facts(out)
+        for timed in out.rows:
+            await app.sender.publish(
+                LAG_SIGNALS,
+                msgspec.json.encode(timed.row),
+                key=timed.row.market.encode(),
+                timestamp_ms=timed.timestamp,
+            )
+        for refused in out.refused:
+            app.log.error(
+                "%s partition %s offset %s is not ours and is passed over: %s",
+                *(chunk.topic, chunk.partition, refused.record.offset, refused.reason),
+            )
+        chunk.lease.advance(chunk.end, "" if clock == BEGINNING else str(clock))
+
+
+def keep_facts(out: LagOutputs) -> None:
+    for (market, start), hour in out.hours.items():
+        rss_hours.put(market, start, hour)
+    for (market, start), price in out.prices.items():
+        price_hours.put(market, start, price)
+
+
+def drop_expired(state: LagState, partition: int) -> None:
+    """Delete what both topics' committed clocks have passed."""
+    clocks = (committed_clock(RSS_SIGNALS, partition), committed_clock(PRICE_NORMALIZED, partition))
+    expired = expire(state, min(clocks), rules)
+    for market, start in expired.hours:
+        rss_hours.delete(market, start)
+    for market, start in expired.prices:
+        price_hours.delete(market, start)

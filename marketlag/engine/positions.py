@@ -1,0 +1,122 @@
+"""Who has read how far, and what may be committed. Decides; does no input or output.
+
+A *lease* is the right to process one partition in one generation of the consumer group. It starts
+at the committed offset. Chunks must follow each other without a hole; the agent says through the
+lease how far the partition is recoverable, and only that is ever committed.
+"""
+
+import enum
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from faust.types import TP
+
+
+class Point(NamedTuple):
+    """What a commit holds for one partition."""
+
+    offset: int
+    metadata: str = ""
+
+
+@dataclass(eq=False)
+class Lease:
+    """One partition in one generation of the group.
+
+    Attributes:
+        offset: where reading starts.
+        metadata: what was committed with that offset; empty at the beginning of the log.
+        truncated: the log's start was cut off behind what was committed, or behind offset 0.
+    """
+
+    tp: TP
+    generation: int
+    offset: int
+    metadata: str = ""
+    truncated: bool = False
+    #: The newest point that the agent declared.
+    declared: Point | None = field(default=None, init=False)
+
+    def advance(self, offset: int, metadata: str = "") -> None:
+        """Declare that a restart from here loses nothing. Call after the outputs were handed over.
+
+        Without effect once the partition was given away.
+        """
+        self.declared = Point(offset, metadata)
+
+
+class Verdict(enum.Enum):
+    """What to do with a fetched chunk."""
+
+    DELIVER = enum.auto()
+    #: Deliver it, but records before it are gone for good (retention) or never were (compaction).
+    DELIVER_AFTER_GAP = enum.auto()
+    #: It belongs to another generation.
+    DROP = enum.auto()
+    #: It does not start where the last one ended: drop it and fetch again from there.
+    SEEK_BACK = enum.auto()
+
+
+class Positions:
+    """The leases of the present generation, and the next offset of each."""
+
+    def __init__(self) -> None:
+        self.generation = -1
+        self._leases: dict[TP, Lease] = {}
+        self._next: dict[TP, int] = {}
+        self._gaps: dict[TP, tuple[int, int]] = {}
+        self._committed: dict[TP, Point] = {}
+
+    def open(self, generation: int, leases: list[Lease]) -> None:
+        """Begin a generation. What was declared for an older one is forgotten."""
+        self.close()
+        self.generation = generation
+        for lease in leases:
+            self._leases[lease.tp] = lease
+            self._next[lease.tp] = lease.offset
+            self._committed[lease.tp] = Point(lease.offset, lease.metadata)
+
+    def close(self) -> None:
+        """End the generation: nothing is accepted and nothing committed until the next one."""
+        self.generation = -1
+        for table in (self._leases, self._next, self._gaps, self._committed):
+            table.clear()
+
+    def lease(self, tp: TP) -> Lease:
+        return self._leases[tp]
+
+    def next_offset(self, tp: TP) -> int:
+        return self._next[tp]
+
+    def judge(self, tp: TP, generation: int, first: int, last: int) -> Verdict:
+        """Whether the chunk of offsets *first* to *last* may be delivered; if so, it counts.
+
+        Offsets can be missing from a log for good: compaction, transaction markers, retention. So a
+        hole is believed when fetching again from its beginning shows the same one.
+        """
+        if generation != self.generation or tp not in self._leases:
+            return Verdict.DROP
+        expected = self._next[tp]
+        if first != expected and self._gaps.get(tp) != (expected, first):
+            if first > expected:
+                self._gaps[tp] = (expected, first)
+            return Verdict.SEEK_BACK
+        self._gaps.pop(tp, None)
+        self._next[tp] = last + 1
+        return Verdict.DELIVER if first == expected else Verdict.DELIVER_AFTER_GAP
+
+    def committable(self) -> dict[TP, Point]:
+        """What was declared since the last commit."""
+        return {
+            tp: lease.declared
+            for tp, lease in self._leases.items()
+            if lease.declared is not None and lease.declared != self._committed[tp]
+        }
+
+    def mark_committed(self, generation: int, points: dict[TP, Point]) -> None:
+        if generation == self.generation:
+            self._committed.update(points)
+
+    def committed(self, tp: TP) -> Point | None:
+        """What the group has for a partition that this worker holds."""
+        return self._committed.get(tp)

@@ -1,0 +1,233 @@
+"""Tables of facts: RocksDB, a changelog topic, and nothing that counts.
+
+Stock Faust expires windows by the wall clock, gives each partition's database up to 2 GiB of cache
+and never closes it (``tables/base.py``, ``stores/rocksdb.py``). Here the jobs say what is written
+and deleted, by event time.
+"""
+
+import asyncio
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Generic, TypeVar
+
+import faust
+import msgspec
+import rocksdict
+from faust.stores import rocksdb
+from faust.streams import current_event
+from faust.tables.manager import TableManager as FaustTableManager
+from faust.tables.recovery import Recovery as FaustRecovery
+from faust.types import TP, CollectionT, EventT
+from faust.types.windows import WindowT
+from mode import get_logger
+
+from marketlag.engine.chunk import ChunkSchema
+
+Fact = TypeVar("Fact", bound=msgspec.Struct)
+logger = get_logger(__name__)
+
+_WRITE_BUFFER = 4 * 1024 * 1024
+_BLOCK_CACHE = 8 * 1024 * 1024
+_MAX_OPEN_FILES = 64
+
+
+def _rocksdb_options() -> rocksdict.Options:
+    """A partition holds a few days of facts: megabytes, not gigabytes."""
+    options = rocksdict.Options(raw_mode=True)
+    options.create_if_missing(True)
+    options.set_max_open_files(_MAX_OPEN_FILES)
+    options.set_write_buffer_size(_WRITE_BUFFER)
+    options.set_max_write_buffer_number(2)
+    options.set_max_total_wal_size(4 * _WRITE_BUFFER)
+    options.set_keep_log_file_num(2)
+    blocks = rocksdict.BlockBasedOptions()
+    blocks.set_block_cache(rocksdict.Cache(_BLOCK_CACHE))
+    options.set_block_based_table_factory(blocks)
+    return options
+
+
+class Store(rocksdb.Store):
+    """One small RocksDB per partition: a cache of the changelog, thrown away when in doubt."""
+
+    def _open_for_partition(self, partition: int) -> rocksdict.Rdict:
+        path = self.partition_path(partition)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            return rocksdict.Rdict(str(path), options=_rocksdb_options())
+        except Exception as exc:
+            if "lock" in str(exc).lower():
+                raise
+            logger.warning("%s cannot be opened (%s); rebuilding it from the changelog", path, exc)
+            shutil.rmtree(path, ignore_errors=True)
+            return rocksdict.Rdict(str(path), options=_rocksdb_options())
+
+    def wipe(self, partition: int) -> None:
+        """Throw the local copy of a partition away."""
+        self._close([partition])
+        shutil.rmtree(self.partition_path(partition), ignore_errors=True)
+
+    def apply_changelog_batch(
+        self, batch: Iterable[EventT], to_key: Callable[..., Any], to_value: Callable[..., Any]
+    ) -> None:
+        """Write chunks of changelog records, the offset with them in the same write."""
+        for event in batch:
+            tp = event.message.tp
+            write = rocksdict.WriteBatch(raw_mode=True)
+            for record in event.message.value:
+                if record.value is None:
+                    write.delete(record.key)
+                else:
+                    write.put(record.key, record.value)
+            write.put(self.offset_key, str(event.message.offset).encode())
+            try:
+                self._db_for_partition(tp.partition).write(write)
+            except Exception as exc:
+                # Faust's recovery only logs what is raised here, and would go on with a hole.
+                self._crashing = asyncio.ensure_future(self.app.crash(exc))
+                raise
+            self.app.consumer.release_chunk(tp)
+
+    def _set(self, key: bytes, value: bytes | None) -> None:
+        self._db_for_partition(_current_partition()).put(key, value)
+
+    def _del(self, key: bytes) -> None:
+        self._db_for_partition(_current_partition()).delete(key)
+
+    def items_of(self, partition: int) -> Iterator[tuple[bytes, bytes]]:
+        for key, value in self._db_for_partition(partition).items():
+            if key != self.offset_key:
+                yield key, value
+
+    def revoke_partitions(self, table: CollectionT, tps: set[TP]) -> None:
+        topics = table.changelog_topic.topics
+        self._close([tp.partition for tp in tps if tp.topic in topics])
+
+    async def stop(self) -> None:
+        self._close(list(self._dbs))
+        await super().stop()
+
+    def _close(self, partitions: Iterable[int]) -> None:
+        for partition in partitions:
+            db = self._dbs.pop(partition, None)
+            if db is not None:
+                db.close()
+
+
+def _current_partition() -> int:
+    event = current_event()
+    assert event is not None, "a table is written only while a chunk is processed"
+    return int(event.message.partition)
+
+
+class FactTable(faust.Table[bytes, bytes], Generic[Fact]):
+    """Facts at ``(market, window)``: an event-time window declared with Faust's own type.
+
+    The key on disk and in the changelog is Faust's windowed key, ``[market, [start, end]]`` in
+    seconds, as JSON; the value is the fact as a JSON array. The partition is that of the chunk
+    being processed.
+    """
+
+    def __init__(
+        self, app: faust.App, name: str, fact: type[Fact], window: WindowT, **options: Any
+    ) -> None:
+        super().__init__(
+            app,
+            name=name,
+            schema=ChunkSchema(
+                key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
+            ),
+            key_type=bytes,
+            value_type=bytes,
+            window=window,
+            # Recovery buffers this many chunks; 1 would make Faust go on tailing the changelog.
+            recovery_buffer_size=2,
+            **options,
+        )
+        self._window = window
+        self._decode_fact = msgspec.json.Decoder(fact).decode
+        self._confirmed: dict[TP, int] = {}
+
+    def clone(self, **kwargs: Any) -> Any:
+        raise NotImplementedError("a table of facts is declared once")
+
+    def _new_store(self) -> Store:
+        return Store(
+            "rocksdb:",
+            self.app,
+            self,
+            table_name=self.name,
+            key_type=bytes,
+            value_type=bytes,
+            key_serializer="raw",
+            value_serializer="raw",
+            loop=self.loop,
+        )
+
+    def _should_expire_keys(self) -> bool:
+        """Never by Faust's wall clock: the job deletes what event time has passed."""
+        return False
+
+    def _key(self, market: str, start: int) -> bytes:
+        return msgspec.json.encode((market, self._window.current(start / 1000)))
+
+    def put(self, market: str, start: int, fact: Fact) -> None:
+        """Write a fact to RocksDB and the changelog. *start* is the window's, in ms."""
+        self[self._key(market, start)] = msgspec.json.encode(fact)
+
+    def delete(self, market: str, start: int) -> None:
+        """Delete a fact, from RocksDB at once and from the changelog by a tombstone."""
+        del self[self._key(market, start)]
+
+    def facts(self, partition: int) -> Iterator[tuple[str, int, Fact]]:
+        """All facts of a partition as (market, window start in ms, fact)."""
+        for key, value in self.data.items_of(partition):
+            market, (start, _) = msgspec.json.decode(key)
+            yield market, round(start * 1000), self._decode_fact(value)
+
+    def _on_changelog_sent(self, fut: Any) -> None:
+        sent = fut.result()
+        tp = TP(sent.topic_partition.topic, sent.topic_partition.partition)
+        self._confirmed[tp] = max(sent.offset, self._confirmed.get(tp, -1))
+
+    def persist_offsets(self) -> None:
+        """Remember with the data how much of the changelog it holds. Called after each commit.
+
+        Stock Faust writes this for each record; too old a figure only costs a longer recovery.
+        """
+        confirmed, self._confirmed = self._confirmed, {}
+        open_partitions = self.data._dbs
+        for tp, offset in confirmed.items():
+            if tp.partition in open_partitions:
+                self.data.set_persisted_offset(tp, offset)
+
+
+class Recovery(FaustRecovery):
+    """Faust's recovery, that throws away a local copy which does not fit the changelog."""
+
+    async def _build_offsets(
+        self, consumer: Any, tps: set[TP], destination: Any, title: str
+    ) -> None:
+        earliest: Mapping[TP, int] = await consumer.earliest_offsets(*tps)
+        for tp in tps:
+            persisted, highwater = destination[tp], self.active_highwaters[tp]
+            if persisted is not None and not earliest[tp] - 1 <= persisted <= highwater:
+                self.log.warning(
+                    "Local state of %s ends at offset %s, the changelog has %s to %s; rebuilding",
+                    *(tp, persisted, earliest[tp], highwater),
+                )
+                table: Any = self.tp_to_table[tp]
+                table.data.wipe(tp.partition)
+                destination[tp] = None
+        await super()._build_offsets(consumer, tps, destination, title)
+
+
+class TableManager(FaustTableManager):
+    """Makes Faust use our recovery."""
+
+    @property
+    def recovery(self) -> Recovery:
+        if self._recovery is None:
+            self._recovery = Recovery(self.app, self, beacon=self.beacon, loop=self.loop)
+        return self._recovery  # type: ignore[return-value]
+
+

@@ -1,0 +1,148 @@
+"""The records on the wire, one class a topic, and how bytes become them.
+
+Values are JSON, UTF-8; times are ISO-8601 (see ``event_time``). JSON has no NaN and no infinity,
+and msgspec refuses both, so every number decoded here is finite.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+#: The market slug of a record that only tells that time has passed.
+HEARTBEAT = "__heartbeat__"
+
+#: Header of a normalized price: the offset of the record in ``polymarket.price_hourly``. Of two
+#: equal prices the later *source* record wins, however often Job 2 sent either of them.
+SOURCE_OFFSET = "source-offset"
+
+#: A record may be stamped this far ahead of its arrival. One article stamped 2031 would
+#: otherwise close every window of its partition.
+MAX_AHEAD_MS = 5 * 60_000
+
+#: Larger values are refused: real articles have 300 to 600 bytes, some 20 kB.
+MAX_VALUE_BYTES = 512 * 1024
+
+
+class LogRecord(Protocol):
+    """A record as it stands in a Kafka partition (aiokafka's ``ConsumerRecord`` is one)."""
+
+    @property
+    def offset(self) -> int: ...
+    @property
+    def timestamp(self) -> int: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]: ...
+
+
+class Refusal(Exception):
+    """A record that cannot be used; the text is the reason that goes to the DLQ."""
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """A record for the DLQ, and why."""
+
+    record: LogRecord
+    reason: str
+
+
+class Article(msgspec.Struct, gc=False):
+    """``rss.events``: what Job 1 needs of an article. Other fields are passed over."""
+
+    market_slug: str
+    title: str
+    link: str
+    published_at: str
+    source_weight: float
+    keyword_score: float
+    article_id: str | None = None
+
+
+class Heartbeat(msgspec.Struct, gc=False):
+    """``rss.events``: event time has reached ``published_at``, and no more."""
+
+    market_slug: str
+    published_at: str
+
+
+class Price(msgspec.Struct, kw_only=True):
+    """``polymarket.price_hourly`` and ``polymarket.price_normalized``."""
+
+    market_slug: str
+    outcome: str
+    price: float
+    prev_price: float | None = None
+    price_delta: float | None = None
+    event_time: str
+    fetched_at: str | None = None
+    stale: bool = False
+
+
+class Signal(msgspec.Struct, frozen=True):
+    """``rss.signals_hourly``: one market's closed window."""
+
+    market_slug: str
+    window_start: str
+    window_end: str
+    mention_count: int
+    keyword_score: float
+    source_weighted_signal: float
+    source_weight_avg: float
+
+
+class LagRow(msgspec.Struct, frozen=True, kw_only=True):
+    """``lag_signals`` and a row of ``lag_signals_history``.
+
+    ``version`` orders two versions of the same row; see ``rules.lags.version_of``.
+    """
+
+    market: str
+    window: str
+    outcome: str
+    signal_delta: float | None
+    price_delta: float
+    lag_flag: bool
+    confidence: float
+    rss_signal: float
+    prev_rss_signal: float | None
+    max_signal_delta: float
+    signal_zscore: float | None
+    price: float | None
+    prev_price: float | None
+    stale: bool | None
+    mention_count: int
+    keyword_score: float
+    source_weight_avg: float
+    detected_at: str
+    version: tuple[int, int, int, int]
+
+
+def refuse_unreadable(record: LogRecord) -> bytes:
+    """The value of *record*; raises ``Refusal`` where there is nothing to decode."""
+    value = record.value
+    if value is None:
+        raise Refusal("empty value")
+    if len(value) > MAX_VALUE_BYTES:
+        raise Refusal(f"value of {len(value)} bytes, more than {MAX_VALUE_BYTES} are not read")
+    if not record.key:
+        raise Refusal("empty key")
+    return value
+
+
+def refuse_future(name: str, time_ms: int, record: LogRecord) -> None:
+    """Raise ``Refusal`` for a time that lies ahead of the record's own arrival."""
+    if time_ms > record.timestamp + MAX_AHEAD_MS:
+        raise Refusal(f"{name} is more than 5 minutes later than the record's own timestamp")
+
+
+def undecodable(exc: Exception) -> str:
+    """The reason to give for an error that msgspec raised while decoding."""
+    if isinstance(exc, UnicodeDecodeError):
+        return "not UTF-8"
+    if isinstance(exc, msgspec.DecodeError) and not isinstance(exc, msgspec.ValidationError):
+        return f"not JSON: {exc}"
+    return f"invalid: {exc}"

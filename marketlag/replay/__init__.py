@@ -1,0 +1,1 @@
+"""History through the pipeline: files in, the same topics and worker as live, rows out."""

@@ -1,0 +1,447 @@
+"""Job 3: signals and prices of one partition to lag rows.
+
+A row ``(market, window)`` is a pure function of the newest signal of each of the market's windows
+up to it and of the best price of its hour:
+
+- LAG and max run over the market's consecutive windows with articles; they start anew where two
+  of them are more than the TTL apart.
+- The best of several prices of an hour: not stale before stale, then the latest ``fetched_at``,
+  then the later source offset.
+- A row without a price is emitted at once and replaced when the price comes.
+
+Whatever the interleaving of the two topics, and however often a record is delivered, the row with
+the greatest version is the same.
+
+**Expiry.** Each topic has a clock, its newest event time. A record more than the TTL behind the
+clock *of its own topic* changes nothing; that is decided by its own log alone, so it cannot depend
+on how the two topics interleave. State is dropped only when both topics' *committed* clocks have
+passed it, so that no redelivered record can miss it.
+"""
+
+import math
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+
+import msgspec
+
+from marketlag.event_time import BEGINNING, DAY, HOUR, format_ms, parse_ms
+from marketlag.records import (
+    SOURCE_OFFSET,
+    LagRow,
+    LogRecord,
+    Price,
+    Refused,
+    Signal,
+    undecodable,
+)
+from marketlag.windows import tumbling
+
+#: The baseline of a signal is the 24 hours before its window.
+BASELINE_MS = DAY
+MIN_BASELINE_WINDOWS = 3
+
+_decode_signal = msgspec.json.Decoder(Signal).decode
+_decode_price = msgspec.json.Decoder(Price).decode
+
+
+class LagRules(msgspec.Struct, frozen=True):
+    """What the settings say. Durations in milliseconds, deltas as in the records."""
+
+    window: int = HOUR
+    signal_threshold: float = 1.0
+    price_threshold: float = 0.02
+    ttl: int = 7 * DAY
+    price_at_window_end: bool = False
+
+
+class HourFact(msgspec.Struct, array_like=True, gc=False):
+    """A market's window: its newest signal, and what LAG and max carry up to and with it.
+
+    The carried figures are derived; they are kept with the fact so that the oldest window held
+    still knows what came before it.
+
+    Attributes:
+        start: window start (ms).
+        closed_at: Kafka timestamp of the record that closed the window (ms).
+        max_delta: largest signal delta so far, at least 0.
+        mentions: articles so far; grows with every signal and every correction.
+        newest: newest ``closed_at`` so far (ms).
+    """
+
+    start: int
+    count: int
+    score: float
+    signal: float
+    weight: float
+    closed_at: int
+    max_delta: float = 0.0
+    mentions: int = 0
+    newest: int = 0
+
+
+class PriceFact(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """The best price of a market's hour.
+
+    Attributes:
+        fetched_at: ms.
+        offset: of the record in ``polymarket.price_hourly``.
+        tie: how many prices of the same rank and another content it replaced.
+        timestamp: Kafka timestamp of that record (ms).
+    """
+
+    price: float
+    prev_price: float | None
+    delta: float
+    stale: bool
+    fetched_at: int
+    offset: int
+    timestamp: int
+    tie: int = 0
+
+    @property
+    def rank(self) -> tuple[bool, int]:
+        return not self.stale, self.fetched_at
+
+    @property
+    def content(self) -> tuple[float, float | None, float]:
+        return self.price, self.prev_price, self.delta
+
+
+class MarketHours:
+    """A market's windows in order of time."""
+
+    __slots__ = ("facts", "starts")
+
+    def __init__(self) -> None:
+        self.starts: list[int] = []
+        self.facts: list[HourFact] = []
+
+    def put(self, fact: HourFact) -> None:
+        index = bisect_left(self.starts, fact.start)
+        if index < len(self.starts) and self.starts[index] == fact.start:
+            self.facts[index] = fact
+        else:
+            self.starts.insert(index, fact.start)
+            self.facts.insert(index, fact)
+
+    def get(self, start: int) -> HourFact | None:
+        index = bisect_left(self.starts, start)
+        found = index < len(self.starts) and self.starts[index] == start
+        return self.facts[index] if found else None
+
+
+class LagState:
+    """One partition's facts, indexed, and the two topics' clocks (ms)."""
+
+    def __init__(self, signal_clock: int = BEGINNING, price_clock: int = BEGINNING) -> None:
+        self.hours: dict[str, MarketHours] = {}
+        self.prices: dict[str, dict[int, PriceFact]] = {}
+        self.signal_clock = signal_clock
+        self.price_clock = price_clock
+        self._expired_before = BEGINNING
+
+    def load_hour(self, market: str, fact: HourFact) -> None:
+        self.hours.setdefault(market, MarketHours()).put(fact)
+
+    def load_price(self, market: str, hour: int, fact: PriceFact) -> None:
+        self.prices.setdefault(market, {})[hour] = fact
+
+
+class TimedRow(msgspec.Struct, frozen=True):
+    """A row, and the Kafka timestamp of the newest record that went into it (ms)."""
+
+    row: LagRow
+    timestamp: int
+
+
+class LagOutputs(msgspec.Struct):
+    """Rows to emit, and facts to write: ``(market, start of window or hour) -> fact``.
+
+    ``late`` counts records older than the TTL; ``refused`` did not decode, which only a foreign
+    writer in our own topics can cause.
+    """
+
+    rows: list[TimedRow] = msgspec.field(default_factory=list)
+    hours: dict[tuple[str, int], HourFact] = msgspec.field(default_factory=dict)
+    prices: dict[tuple[str, int], PriceFact] = msgspec.field(default_factory=dict)
+    refused: list[Refused] = msgspec.field(default_factory=list)
+    late: int = 0
+
+
+class Expired(msgspec.Struct):
+    """Keys to delete from the two tables."""
+
+    hours: list[tuple[str, int]] = msgspec.field(default_factory=list)
+    prices: list[tuple[str, int]] = msgspec.field(default_factory=list)
+
+
+def fold_signals(
+    state: LagState, records: Iterable[LogRecord], rules: LagRules, tracked: "Tracked"
+) -> LagOutputs:
+    """Take a batch of ``rss.signals_hourly``; the rows from the first changed window on.
+
+    A signal that is known already gives its rows again: it may be here because they were lost.
+    """
+    out = LagOutputs()
+    changed: dict[str, list[int]] = defaultdict(list)
+    for record in records:
+        try:
+            signal = _decode_signal(record.value or b"")
+            start = parse_ms(signal.window_start)
+        except (msgspec.DecodeError, ValueError) as exc:
+            out.refused.append(Refused(record, undecodable(exc)))
+            continue
+        state.signal_clock = max(state.signal_clock, start)
+        if start < state.signal_clock - rules.ttl:
+            out.late += 1
+            continue
+        market = signal.market_slug
+        hours = state.hours.setdefault(market, MarketHours())
+        known = hours.get(start)
+        # A correction always adds an article; a replay repeats the smaller counts first.
+        if known is None or signal.mention_count > known.count:
+            hours.put(
+                HourFact(
+                    start,
+                    signal.mention_count,
+                    signal.keyword_score,
+                    signal.source_weighted_signal,
+                    signal.source_weight_avg,
+                    record.timestamp,
+                )
+            )
+        changed[market].append(start)
+    for market, starts in changed.items():
+        for fact, row in _recompute(state, market, starts, rules, tracked(market)):
+            out.hours[market, fact.start] = fact
+            out.rows.append(row)
+    return out
+
+
+def fold_prices(
+    state: LagState, records: Iterable[LogRecord], rules: LagRules, tracked: "Tracked"
+) -> LagOutputs:
+    """Take a batch of ``polymarket.price_normalized``; the rows of the hours they price."""
+    out = LagOutputs()
+    priced: set[tuple[str, int]] = set()
+    for record in records:
+        try:
+            price = _decode_price(record.value or b"")
+            hour = parse_ms(price.event_time)
+            fact = _price_fact(price, record)
+        except (msgspec.DecodeError, ValueError) as exc:
+            out.refused.append(Refused(record, undecodable(exc)))
+            continue
+        state.price_clock = max(state.price_clock, hour)
+        if hour < state.price_clock - rules.ttl:
+            out.late += 1
+            continue
+        market = price.market_slug
+        if price.outcome.casefold() != tracked(market).casefold():
+            continue
+        known = state.prices.setdefault(market, {})
+        best = better(known.get(hour), fact)
+        known[hour] = best
+        out.prices[market, hour] = best
+        priced.add((market, hour))
+    for market, hour in sorted(priced):
+        for fact, previous, hours in _windows_priced_at(state, market, hour, rules):
+            out.rows.append(_row(market, fact, previous, hours, state, rules, tracked(market)))
+    return out
+
+
+def _price_fact(price: Price, record: LogRecord) -> PriceFact:
+    source_offset = dict(record.headers).get(SOURCE_OFFSET)
+    return PriceFact(
+        price=price.price,
+        prev_price=price.prev_price,
+        delta=price.price_delta or 0.0,
+        stale=price.stale,
+        fetched_at=parse_ms(price.fetched_at or price.event_time),
+        offset=int(source_offset) if source_offset else record.offset,
+        timestamp=record.timestamp,
+    )
+
+
+def better(known: PriceFact | None, new: PriceFact) -> PriceFact:
+    """The better of two prices of one hour.
+
+    A price that only repeats the known one is not better, so that a log read twice gives the same
+    versions.
+    """
+    if known is None or new.rank > known.rank:
+        return new
+    if new.rank == known.rank and new.offset > known.offset and new.content != known.content:
+        return msgspec.structs.replace(new, tie=known.tie + 1)
+    return known
+
+
+def _windows_priced_at(
+    state: LagState, market: str, hour: int, rules: LagRules
+) -> Iterator[tuple[HourFact, HourFact | None, MarketHours]]:
+    hours = state.hours.get(market)
+    if hours is None:
+        return
+    index = bisect_left(hours.starts, hour - rules.window)
+    while index < len(hours.starts) and hours.starts[index] < hour + HOUR:
+        fact = hours.facts[index]
+        if price_hour(fact.start, rules) == hour:
+            yield fact, hours.facts[index - 1] if index else None, hours
+        index += 1
+
+
+def price_hour(start: int, rules: LagRules) -> int:
+    """The hour whose price a window joins (ms)."""
+    at = start + rules.window if rules.price_at_window_end else start
+    return tumbling(at, HOUR)
+
+
+def _recompute(
+    state: LagState, market: str, changed: list[int], rules: LagRules, outcome: str
+) -> Iterator[tuple[HourFact, TimedRow]]:
+    """Carry LAG and max on from the first *changed* window to all that depend on one of them."""
+    hours = state.hours[market]
+    first = bisect_left(hours.starts, min(changed))
+    last_changed = max(changed)
+    previous = hours.facts[first - 1] if first else None
+    for fact in hours.facts[first:]:
+        restarts = previous is None or fact.start - previous.start > rules.ttl
+        if restarts and fact.start > last_changed:
+            return  # what follows a gap does not depend on what lies before it
+        if restarts or previous is None:
+            fact.max_delta, fact.mentions, fact.newest = 0.0, fact.count, fact.closed_at
+        else:
+            fact.max_delta = max(previous.max_delta, fact.signal - previous.signal, 0.0)
+            fact.mentions = previous.mentions + fact.count
+            fact.newest = max(previous.newest, fact.closed_at)
+        yield fact, _row(market, fact, previous, hours, state, rules, outcome)
+        previous = fact
+
+
+def _row(
+    market: str,
+    fact: HourFact,
+    previous: HourFact | None,
+    hours: MarketHours,
+    state: LagState,
+    rules: LagRules,
+    outcome: str,
+) -> TimedRow:
+    if previous is not None and fact.start - previous.start > rules.ttl:
+        previous = None
+    price = state.prices.get(market, {}).get(price_hour(fact.start, rules))
+    price_delta = price.delta if price else 0.0
+    signal_delta = None if previous is None else fact.signal - previous.signal
+    detected_at = max(fact.newest, price.timestamp) if price else fact.newest
+    row = LagRow(
+        market=market,
+        window=format_ms(fact.start),
+        outcome=outcome,
+        signal_delta=signal_delta,
+        price_delta=price_delta,
+        lag_flag=is_lag(signal_delta, price_delta, rules),
+        confidence=confidence(signal_delta, fact.max_delta, price_delta, fact.weight),
+        rss_signal=fact.signal,
+        prev_rss_signal=None if previous is None else previous.signal,
+        max_signal_delta=fact.max_delta,
+        signal_zscore=zscore(fact, hours),
+        price=price.price if price else None,
+        prev_price=price.prev_price if price else None,
+        stale=price.stale if price else None,
+        mention_count=fact.count,
+        keyword_score=fact.score,
+        source_weight_avg=fact.weight,
+        detected_at=format_ms(detected_at),
+        version=version_of(fact, price),
+    )
+    return TimedRow(row, detected_at)
+
+
+def is_lag(signal_delta: float | None, price_delta: float, rules: LagRules) -> bool:
+    """The news jumped and the price did not move."""
+    if signal_delta is None:
+        return False
+    return signal_delta > rules.signal_threshold and abs(price_delta) < rules.price_threshold
+
+
+def confidence(
+    signal_delta: float | None, max_delta: float, price_delta: float, source_weight: float
+) -> float:
+    """``0.5 * jump / largest jump + 0.3 * (1 - |price move|) + 0.2 * source weight``.
+
+    Every factor is clamped to [0, 1], as the original's own text asks (its SQL, taken literally,
+    gives 1.0 for 0/0 and minus infinity below it).
+    """
+    jump = max(0.0, signal_delta) / max_delta if signal_delta is not None and max_delta else 0.0
+    still = max(0.0, 1.0 - abs(price_delta))
+    return 0.5 * jump + 0.3 * still + 0.2 * min(1.0, max(0.0, source_weight))
+
+
+def zscore(fact: HourFact, hours: MarketHours) -> float | None:
+    """How far a signal lies from the 24 hours before its window, in standard deviations.
+
+    Over the windows with articles that start in ``[start - 24 h, start)``; population standard
+    deviation; ``None`` below three windows or without deviation.
+    """
+    low = bisect_left(hours.starts, fact.start - BASELINE_MS)
+    high = bisect_left(hours.starts, fact.start)
+    if high - low < MIN_BASELINE_WINDOWS:
+        return None
+    baseline = [hours.facts[index].signal for index in range(low, high)]
+    mean = math.fsum(baseline) / len(baseline)
+    variance = math.fsum((value - mean) ** 2 for value in baseline) / len(baseline)
+    return (fact.signal - mean) / math.sqrt(variance) if variance > 0 else None
+
+
+def version_of(fact: HourFact, price: PriceFact | None) -> tuple[int, int, int, int]:
+    """Orders all rows that are ever computed for one (market, window).
+
+    ``(articles so far, price freshness, fetched_at, tie)``, compared from left to right. Every
+    input that can change the row makes one part greater and none smaller: a signal or a correction
+    of this or an earlier window adds articles, a better price ranks higher. So the row with all
+    inputs has the greatest version, whoever computes which row when.
+    """
+    if price is None:
+        return fact.mentions, 0, 0, 0
+    return fact.mentions, 1 if price.stale else 2, price.fetched_at, price.tie
+
+
+def expire(state: LagState, committed: int, rules: LagRules) -> Expired:
+    """Drop what no record can need any more; *committed* is the lesser committed clock (ms).
+
+    Of each market the newest window before the horizon stays for one more TTL: LAG, max and the
+    version are carried on from it. Windows stay a day longer than prices, for the baseline.
+    """
+    out = Expired()
+    horizon = tumbling(committed - rules.ttl, HOUR)
+    if committed == BEGINNING or horizon <= state._expired_before:
+        return out
+    state._expired_before = horizon
+    for market in list(state.prices):
+        known = state.prices[market]
+        for hour in [hour for hour in known if hour < horizon]:
+            del known[hour]
+            out.prices.append((market, hour))
+        if not known:
+            del state.prices[market]
+    for market in list(state.hours):
+        hours = state.hours[market]
+        gone = max(0, bisect_left(hours.starts, horizon - BASELINE_MS) - 1)
+        if hours.starts and hours.starts[gone] < horizon - BASELINE_MS - rules.ttl:
+            gone += 1
+        out.hours += [(market, start) for start in hours.starts[:gone]]
+        del hours.starts[:gone], hours.facts[:gone]
+        if not hours.starts:
+            del state.hours[market]
+    return out
+
+
+class Tracked:
+    """The outcome that each market tracks; YES for a market that is not listed."""
+
+    def __init__(self, outcomes: Mapping[str, str] | None = None) -> None:
+        self._outcomes = dict(outcomes or {})
+
+    def __call__(self, market: str) -> str:
+        return self._outcomes.get(market, "YES")

@@ -1,0 +1,113 @@
+"""Batches rows on their way to Postgres. A row's offset is declared when the row is written."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from mode import get_logger
+
+from marketlag.engine.chunk import Chunk
+from marketlag.errors import DatabaseError
+from marketlag.records import LagRow, LogRecord, Refused
+
+logger = get_logger(__name__)
+
+#: This many batches may wait for Postgres; further chunks stay in Kafka.
+MAX_BATCHES_WAITING = 10
+
+Write = Callable[[list[LagRow]], Awaitable[list[tuple[LagRow, str]]]]
+Refuse = Callable[[Chunk, list[Refused]], Awaitable[None]]
+
+
+class Item(NamedTuple):
+    """A record of ``lag_signals``; ``row`` is ``None`` for one that was refused already."""
+
+    chunk: Chunk
+    record: LogRecord
+    row: LagRow | None
+
+
+class Sink:
+    """Takes rows, writes them in batches: when one is full, after ``max_wait`` s, or on release.
+
+    Args:
+        write: writes rows and returns the refused ones with reasons; waits out what can pass.
+        refuse: sends refused records to the DLQ.
+    """
+
+    def __init__(self, write: Write, refuse: Refuse, *, max_rows: int, max_wait: float) -> None:
+        self._write = write
+        self._refuse = refuse
+        self._max_rows = max_rows
+        self._max_wait = max_wait
+        self._waiting: deque[Item] = deque()
+        self._since = 0.0
+        self._changed = asyncio.Condition()
+        self._writing = asyncio.Lock()
+
+    async def add(self, items: list[Item]) -> None:
+        """Take items in order of their offsets; waits while Postgres is far behind."""
+        for item in items:
+            async with self._changed:
+                await self._changed.wait_for(self._has_room)
+                if not self._waiting:
+                    self._since = time.monotonic()
+                self._waiting.append(item)
+                self._changed.notify_all()
+
+    def _has_room(self) -> bool:
+        return len(self._waiting) < self._max_rows * MAX_BATCHES_WAITING
+
+    async def run(self) -> None:
+        """Write batches as they fall due, for ever."""
+        while True:
+            async with self._changed:
+                await self._changed.wait_for(lambda: bool(self._waiting))
+                due = self._since + self._max_wait - time.monotonic()
+                try:
+                    async with asyncio.timeout(max(0.0, due)):
+                        await self._changed.wait_for(self._is_full)
+                except TimeoutError:
+                    pass
+            await self._write_batch()
+
+    def _is_full(self) -> bool:
+        return len(self._waiting) >= self._max_rows
+
+    async def release(self, timeout: float = 5.0) -> None:
+        """Write what is waiting, since its partitions are being given back.
+
+        What cannot be written in time is forgotten: its offsets were not declared, so the next
+        owner reads it again.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                while self._waiting:
+                    await self._write_batch()
+        except (TimeoutError, DatabaseError) as exc:
+            logger.warning(
+                "%s rows stay in Kafka, Postgres did not take them: %r", len(self._waiting), exc
+            )
+        self._waiting.clear()
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def _write_batch(self) -> None:
+        async with self._writing:
+            batch = [
+                self._waiting.popleft() for _ in range(min(self._max_rows, len(self._waiting)))
+            ]
+            async with self._changed:
+                self._since = time.monotonic()
+                self._changed.notify_all()
+            if not batch:
+                return
+            refused = await self._write([item.row for item in batch if item.row is not None])
+            for row, reason in refused:
+                for item in batch:
+                    if item.row == row:
+                        await self._refuse(item.chunk, [Refused(item.record, reason)])
+            for item in batch:
+                item.chunk.lease.advance(item.record.offset + 1)

@@ -1,0 +1,70 @@
+"""The topics: names, keys, retention. Created by ``marketlag topics``, never by a first message."""
+
+from marketlag.event_time import DAY
+from marketlag.settings import Settings
+
+import msgspec
+
+RSS_EVENTS = "rss.events"
+RSS_LATE = "rss.late"
+RSS_SIGNALS = "rss.signals_hourly"
+MARKET_META = "polymarket.market_meta"
+PRICE_HOURLY = "polymarket.price_hourly"
+PRICE_NORMALIZED = "polymarket.price_normalized"
+LAG_SIGNALS = "lag_signals"
+
+
+def dlq(topic: str) -> str:
+    """The dead letter queue of a topic."""
+    return f"dlq.{topic}"
+
+
+#: Names of the tables, for their changelog topics.
+TABLES = ("rss_hours", "price_hours")
+
+#: A DLQ takes values up to this size; a larger one is cut, and marked.
+DLQ_MAX_BYTES = 2 * 1024 * 1024
+#: The broker's limit counts key, headers and framing too.
+RECORD_OVERHEAD = 64 * 1024
+
+
+class TopicSpec(msgspec.Struct, frozen=True):
+    """A topic as it has to be. ``retention`` in ms; ``None`` is compacted, and kept for good."""
+
+    name: str
+    partitions: int
+    retention: int | None
+    max_message_bytes: int | None = None
+
+    def config(self) -> dict[str, str]:
+        if self.retention is None:
+            config = {"cleanup.policy": "compact"}
+        else:
+            config = {"cleanup.policy": "delete", "retention.ms": str(self.retention)}
+        if self.max_message_bytes is not None:
+            config["max.message.bytes"] = str(self.max_message_bytes)
+        return config
+
+
+def changelog(settings: Settings, table: str) -> str:
+    """Faust's name for the changelog topic of a table."""
+    return f"{settings.app_id}-{table}-changelog"
+
+
+def topic_specs(settings: Settings) -> list[TopicSpec]:
+    """Every topic that the pipeline needs; all that meet in a join have the same partitions."""
+    n = settings.partitions
+    dlq_bytes = DLQ_MAX_BYTES + RECORD_OVERHEAD
+    return [
+        TopicSpec(RSS_EVENTS, n, 7 * DAY),
+        TopicSpec(MARKET_META, 1, None),
+        TopicSpec(PRICE_HOURLY, n, 7 * DAY),
+        TopicSpec(PRICE_NORMALIZED, n, 7 * DAY),
+        TopicSpec(RSS_SIGNALS, n, 7 * DAY),
+        TopicSpec(LAG_SIGNALS, n, 30 * DAY),
+        TopicSpec(dlq(RSS_EVENTS), n, 30 * DAY, dlq_bytes),
+        TopicSpec(dlq(PRICE_HOURLY), n, 30 * DAY, dlq_bytes),
+        TopicSpec(dlq(LAG_SIGNALS), n, 30 * DAY, dlq_bytes),
+        TopicSpec(RSS_LATE, n, 30 * DAY),
+        *(TopicSpec(changelog(settings, table), n, None) for table in TABLES),
+    ]

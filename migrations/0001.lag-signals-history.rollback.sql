@@ -1,0 +1,1 @@
+DROP TABLE lag_signals_history;

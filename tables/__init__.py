@@ -1,0 +1,1 @@
+"""The tables, one file each: its key, value, window and retention."""
