@@ -4,10 +4,8 @@
 ``marketlag.rules.lags``; the facts are in ``tables/rss_hours.py`` and ``tables/price_hours.py``.
 """
 
-from collections.abc import AsyncIterator
-
 import msgspec
-from faust.types import TP
+from faust.types import TP, StreamT
 
 from marketlag.application import app, markets, settings
 from marketlag.engine.chunk import Chunk, PerPartition
@@ -45,31 +43,32 @@ partitions = PerPartition(open_facts)
 
 
 @app.agent(app.chunks(RSS_SIGNALS, PRICE_NORMALIZED), name="lag")
-async def lag(chunks: AsyncIterator[Chunk]) -> None:
+async def lag(chunks: StreamT[Chunk]) -> None:
     """Write the facts, send the rows they change, declare the topic's clock."""
-    async for chunk in chunks:
-        state = partitions[chunk]
-        drop_expired(state, chunk.partition)
-        if chunk.topic == RSS_SIGNALS:
-            out = fold_signals(state, chunk.records, rules, tracked)
-            clock = state.signal_clock
-        else:
-            out = fold_prices(state, chunk.records, rules, tracked)
-            clock = state.price_clock
-        keep_facts(out)
-        for timed in out.rows:
-            await app.sender.publish(
-                LAG_SIGNALS,
-                msgspec.json.encode(timed.row),
-                key=timed.row.market.encode(),
-                timestamp_ms=timed.timestamp,
-            )
-        for refused in out.refused:
-            app.log.error(
-                "%s partition %s offset %s is not ours and is passed over: %s",
-                *(chunk.topic, chunk.partition, refused.record.offset, refused.reason),
-            )
-        chunk.lease.advance(chunk.end, "" if clock == BEGINNING else str(clock))
+    async for chunk in chunks.noack():
+        with chunk:
+            state = partitions[chunk]
+            drop_expired(state, chunk.partition)
+            if chunk.topic == RSS_SIGNALS:
+                out = fold_signals(state, chunk.records, rules, tracked)
+                clock = state.signal_clock
+            else:
+                out = fold_prices(state, chunk.records, rules, tracked)
+                clock = state.price_clock
+            keep_facts(out)
+            for timed in out.rows:
+                await app.sender.publish(
+                    LAG_SIGNALS,
+                    msgspec.json.encode(timed.row),
+                    key=timed.row.market.encode(),
+                    timestamp_ms=timed.timestamp,
+                )
+            for refused in out.refused:
+                app.log.error(
+                    "%s partition %s offset %s is not ours and is passed over: %s",
+                    *(chunk.topic, chunk.partition, refused.record.offset, refused.reason),
+                )
+            chunk.lease.advance(chunk.end, "" if clock == BEGINNING else str(clock))
 
 
 def keep_facts(out: LagOutputs) -> None:

@@ -4,9 +4,8 @@
 ``dlq.polymarket.price_hourly``. The rules are ``marketlag.rules.prices``; there is no state.
 """
 
-from collections.abc import AsyncIterator
-
 import msgspec
+from faust.types import StreamT
 
 from marketlag.application import app
 from marketlag.engine.chunk import Chunk
@@ -17,17 +16,18 @@ from marketlag.topics import PRICE_HOURLY, PRICE_NORMALIZED
 
 
 @app.agent(app.chunks(PRICE_HOURLY), name="prices")
-async def prices(chunks: AsyncIterator[Chunk]) -> None:
+async def prices(chunks: StreamT[Chunk]) -> None:
     """Send the good prices on, with the offset they came from."""
-    async for chunk in chunks:
-        out = check_all(chunk.records)
-        for checked in out.prices:
-            await app.sender.publish(
-                PRICE_NORMALIZED,
-                msgspec.json.encode(checked.price),
-                key=checked.price.market_slug.encode(),
-                timestamp_ms=checked.record.timestamp,
-                headers=[(SOURCE_OFFSET, str(checked.record.offset).encode())],
-            )
-        await send_refused(app.sender, chunk, out.refused)
-        chunk.lease.advance(chunk.end)
+    async for chunk in chunks.noack():
+        with chunk:
+            out = check_all(chunk.records)
+            for checked in out.prices:
+                await app.sender.publish(
+                    PRICE_NORMALIZED,
+                    msgspec.json.encode(checked.price),
+                    key=checked.price.market_slug.encode(),
+                    timestamp_ms=checked.record.timestamp,
+                    headers=[(SOURCE_OFFSET, str(checked.record.offset).encode())],
+                )
+            await send_refused(app.sender, chunk, out.refused)
+            chunk.lease.advance(chunk.end)

@@ -4,9 +4,8 @@
 its window had closed -> ``rss.late``. The rules are ``marketlag.rules.signals``.
 """
 
-from collections.abc import AsyncIterator
-
 import msgspec
+from faust.types import StreamT
 
 from marketlag.application import app, settings
 from marketlag.engine.chunk import Chunk, PerPartition
@@ -31,21 +30,22 @@ partitions = PerPartition(open_windows)
 
 
 @app.agent(app.chunks(RSS_EVENTS), name="rss_signals")
-async def rss_signals(chunks: AsyncIterator[Chunk]) -> None:
+async def rss_signals(chunks: StreamT[Chunk]) -> None:
     """Fold articles into windows; send what closed; declare the recovery point."""
-    async for chunk in chunks:
-        state = partitions[chunk]
-        if chunk.after_gap:
-            state.cut()
-        out = fold(state, chunk.records)
-        for closed in out.signals:
-            await app.sender.publish(
-                RSS_SIGNALS,
-                msgspec.json.encode(closed.signal),
-                key=closed.signal.market_slug.encode(),
-                timestamp_ms=closed.timestamp,
-            )
-        await send_refused(app.sender, chunk, out.refused)
-        await send_late(app.sender, chunk, out.late)
-        offset, point = state.recovery_point(chunk.end)
-        chunk.lease.advance(offset, point.metadata())
+    async for chunk in chunks.noack():
+        with chunk:
+            state = partitions[chunk]
+            if chunk.after_gap:
+                state.cut()
+            out = fold(state, chunk.records)
+            for closed in out.signals:
+                await app.sender.publish(
+                    RSS_SIGNALS,
+                    msgspec.json.encode(closed.signal),
+                    key=closed.signal.market_slug.encode(),
+                    timestamp_ms=closed.timestamp,
+                )
+            await send_refused(app.sender, chunk, out.refused)
+            await send_late(app.sender, chunk, out.late)
+            offset, point = state.recovery_point(chunk.end)
+            chunk.lease.advance(offset, point.metadata())

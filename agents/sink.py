@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import msgspec
+from faust.types import StreamT
 
 from marketlag.application import app, settings
 from marketlag.engine.chunk import Chunk
@@ -34,10 +35,11 @@ lag_sink = Sink(
 
 
 @app.agent(app.chunks(LAG_SIGNALS), name="sink")
-async def sink(chunks: AsyncIterator[Chunk]) -> None:
+async def sink(chunks: StreamT[Chunk]) -> None:
     """Queue the rows; their offsets are declared when they are written."""
-    async for chunk in chunks:
-        await lag_sink.add([await to_item(chunk, record) for record in chunk.records])
+    async for chunk in chunks.noack():
+        with chunk:
+            await lag_sink.add([await to_item(chunk, record) for record in chunk.records])
 
 
 async def to_item(chunk: Chunk, record: LogRecord) -> Item:

@@ -91,6 +91,9 @@ class Settings(BaseSettings):
     fetch_max_records: int = Field(
         4_000, ge=1, description="records of one chunk at the most, all partitions together"
     )
+    fetch_max_wait: Duration = Field(
+        timedelta(milliseconds=500), description="how long Kafka may hold a fetch without news"
+    )
     startup_delay: Duration = Field(
         timedelta(seconds=2), description="wait after a rebalance for further workers to join"
     )

@@ -15,7 +15,7 @@ from marketlag.engine.producer import Producer
 from marketlag.engine.tables import TableManager
 from marketlag.engine.transport import Transport
 from marketlag.engine.worker import Worker
-from marketlag.settings import Settings
+from marketlag.settings import Settings, milliseconds
 from marketlag.topics import DLQ_MAX_BYTES, RECORD_OVERHEAD
 
 #: Kafka wants several heartbeats within a session.
@@ -73,11 +73,12 @@ class App(faust.App):
             web_tables_enabled=False,
             **options,
         )
-        self._fail_on_truncated_log = settings.on_truncated_log == "fail"
+        self._settings = settings
 
     def _new_consumer(self) -> Any:
         consumer: Any = super()._new_consumer()
-        consumer.fail_on_truncated_log = self._fail_on_truncated_log
+        consumer.fail_on_truncated_log = self._settings.on_truncated_log == "fail"
+        consumer.fetch_max_wait_ms = milliseconds(self._settings.fetch_max_wait)
         return consumer
 
     def _new_transport(self) -> TransportBase:

@@ -1,7 +1,8 @@
 """A chunk: the records of one partition that one fetch brought, as one Faust event."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeVar
+from types import TracebackType
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import faust
 from faust.types import AppT, EventT, Message
@@ -12,8 +13,18 @@ from marketlag.records import LogRecord
 State = TypeVar("State")
 
 
+class Desk(Protocol):
+    """Whoever has to know which chunks are being worked on: the consumer."""
+
+    def begin_work(self, chunk: "Chunk") -> None: ...
+    def end_work(self, chunk: "Chunk") -> None: ...
+
+
 class Chunk:
-    """Consecutive records of one partition.
+    """Consecutive records of one partition; ``with chunk:`` is the time of working on it.
+
+    A rebalance waits for that time to end, and fetching goes on after it. Faust's own
+    acknowledgement is of no use here: its Cython stream never calls the consumer for it.
 
     Attributes:
         records: with offset, timestamp (ms), key, value and headers each.
@@ -21,12 +32,34 @@ class Chunk:
         lease: the right under which it is processed.
     """
 
-    __slots__ = ("after_gap", "lease", "records")
+    __slots__ = ("_desk", "after_gap", "lease", "records")
 
-    def __init__(self, lease: Lease, records: Sequence[LogRecord], after_gap: bool = False) -> None:
+    def __init__(
+        self,
+        lease: Lease,
+        records: Sequence[LogRecord],
+        *,
+        after_gap: bool = False,
+        desk: Desk | None = None,
+    ) -> None:
         self.lease = lease
         self.records = records
         self.after_gap = after_gap
+        self._desk = desk
+
+    def __enter__(self) -> Self:
+        if self._desk is not None:
+            self._desk.begin_work(self)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._desk is not None:
+            self._desk.end_work(self)
 
     @property
     def topic(self) -> str:

@@ -15,7 +15,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError
 from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
-from faust.types import TP, ConsumerMessage, Message
+from faust.types import TP, ConsumerMessage
 from faust.types.transports import TPorTopicSet
 from mode import Service, ServiceT
 
@@ -33,6 +33,13 @@ Records = Mapping[TP, Sequence[Any]]
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
     """The thread that talks to Kafka, extended by commits with metadata."""
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        # Faust fixes it to 1.5 s. A broker answers a connection's requests in order, so whatever
+        # is asked behind a waiting fetch waits as well: seeks, and with them every rebalance.
+        consumer._fetch_max_wait_ms = self.consumer.fetch_max_wait_ms
+        return consumer
 
     async def committed_points(self, tps: Iterable[TP]) -> dict[TP, Point]:
         """What the group has committed; partitions without a commit are left out."""
@@ -84,8 +91,9 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     async def _bounds(self, tps: list[TP]) -> dict[TP, tuple[int, int]]:
         consumer = self._ensure_consumer()
         partitions = [TopicPartition(*tp) for tp in tps]
-        begins = await consumer.beginning_offsets(partitions)
-        ends = await consumer.end_offsets(partitions)
+        begins, ends = await asyncio.gather(
+            consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)
+        )
         return {tp: (begins[TopicPartition(*tp)], ends[TopicPartition(*tp)]) for tp in tps}
 
     @Service.task
@@ -118,8 +126,11 @@ class Consumer(driver.Consumer):
         #: Called before partitions are given back: what is buffered gets its last chance.
         self.on_release: list[Callable[[], Awaitable[None]]] = []
         self.fail_on_truncated_log = False
+        self.fetch_max_wait_ms = 500
         self._in_flight: Counter[TP] = Counter()
         self._room = asyncio.Event()
+        self._at_work: set[Chunk] = set()
+        self._idle = asyncio.Event()
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -172,7 +183,7 @@ class Consumer(driver.Consumer):
             await self._thread.seek_to({tp: self.positions.next_offset(tp)})
             return
         lost = verdict is Verdict.DELIVER_AFTER_GAP and await self._is_truncated(tp, first)
-        chunk = Chunk(self.positions.lease(tp), records, after_gap=lost)
+        chunk = Chunk(self.positions.lease(tp), records, after_gap=lost, desk=self)
         await self._deliver(tp, records, chunk, generation)
 
     async def _is_truncated(self, tp: TP, first: int) -> bool:
@@ -212,17 +223,18 @@ class Consumer(driver.Consumer):
         self._in_flight[tp] += 1
         await self.wait_first(self.callback(message), self.suspend_flow.wait())
 
-    def ack(self, message: Message) -> bool:
-        """The agent's loop is done with a chunk. This makes room; it commits nothing."""
-        message.acked = True
-        self._unacked_messages.discard(message)
-        if message.generation_id == self.app.consumer_generation_id:
-            self.release_chunk(message.tp)
-        if self._waiting_for_ack is not None and not self._waiting_for_ack.done():
-            self._waiting_for_ack.set_result(None)
-        return True
+    def begin_work(self, chunk: Chunk) -> None:
+        self._at_work.add(chunk)
 
-    def release_chunk(self, tp: TP) -> None:
+    def end_work(self, chunk: Chunk) -> None:
+        self._at_work.discard(chunk)
+        if not self._at_work:
+            self._idle.set()
+        if chunk.lease.generation == self.positions.generation:
+            self.make_room(chunk.lease.tp)
+
+    def make_room(self, tp: TP) -> None:
+        """A chunk of *tp* is dealt with; another one may be fetched."""
         self._in_flight[tp] = max(0, self._in_flight[tp] - 1)
         self._room.set()
 
@@ -263,8 +275,9 @@ class Consumer(driver.Consumer):
 
     async def wait_empty(self) -> None:
         """Let the agents finish their chunk, let buffers go out, and commit."""
-        while not self.should_stop and any(not m.acked for m in self._unacked_messages):
-            await self._wait_for_ack(timeout=1)
+        while self._at_work and not self.should_stop:
+            self._idle.clear()
+            await self.wait(self._idle)  # type: ignore[arg-type]
         for release in self.on_release:
             await release()
         await self.commit()

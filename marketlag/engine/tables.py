@@ -85,7 +85,7 @@ class Store(rocksdb.Store):
                 # Faust's recovery only logs what is raised here, and would go on with a hole.
                 self._crashing = asyncio.ensure_future(self.app.crash(exc))
                 raise
-            self.app.consumer.release_chunk(tp)
+            self.app.consumer.make_room(tp)
 
     def _set(self, key: bytes, value: bytes | None) -> None:
         self._db_for_partition(_current_partition()).put(key, value)

@@ -19,6 +19,7 @@ _EMBEDDED = {
     "startup_delay": timedelta(milliseconds=100),
     "sink_max_wait": timedelta(milliseconds=500),
     "commit_interval": timedelta(milliseconds=200),
+    "fetch_max_wait": timedelta(milliseconds=50),
 }
 
 
