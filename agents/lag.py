@@ -45,7 +45,7 @@ partitions = PerPartition(open_facts)
 @app.agent(app.chunks(RSS_SIGNALS, PRICE_NORMALIZED), name="lag")
 async def lag(chunks: StreamT[Chunk]) -> None:
     """Write the facts, send the rows they change, declare the topic's clock."""
-    async for chunk in chunks.noack():
+    async for chunk in chunks:
         with chunk:
             state = partitions[chunk]
             drop_expired(state, chunk.partition)

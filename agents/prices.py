@@ -18,7 +18,7 @@ from marketlag.topics import PRICE_HOURLY, PRICE_NORMALIZED
 @app.agent(app.chunks(PRICE_HOURLY), name="prices")
 async def prices(chunks: StreamT[Chunk]) -> None:
     """Send the good prices on, with the offset they came from."""
-    async for chunk in chunks.noack():
+    async for chunk in chunks:
         with chunk:
             out = check_all(chunk.records)
             for checked in out.prices:

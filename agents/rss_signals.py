@@ -32,7 +32,7 @@ partitions = PerPartition(open_windows)
 @app.agent(app.chunks(RSS_EVENTS), name="rss_signals")
 async def rss_signals(chunks: StreamT[Chunk]) -> None:
     """Fold articles into windows; send what closed; declare the recovery point."""
-    async for chunk in chunks.noack():
+    async for chunk in chunks:
         with chunk:
             state = partitions[chunk]
             if chunk.after_gap:

@@ -4,7 +4,6 @@
 itself -> ``dlq.lag_signals``. While Postgres is away the offsets stay where they are.
 """
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import msgspec
@@ -37,7 +36,7 @@ lag_sink = Sink(
 @app.agent(app.chunks(LAG_SIGNALS), name="sink")
 async def sink(chunks: StreamT[Chunk]) -> None:
     """Queue the rows; their offsets are declared when they are written."""
-    async for chunk in chunks.noack():
+    async for chunk in chunks:
         with chunk:
             await lag_sink.add([await to_item(chunk, record) for record in chunk.records])
 
@@ -50,7 +49,7 @@ async def to_item(chunk: Chunk, record: LogRecord) -> Item:
         return Item(chunk, record, None)
 
 
-@app.task
+@app.task  # type: ignore[untyped-decorator]  # Faust's own
 async def write_batches() -> None:
     """Write batches as they fall due; before partitions go, write what is left."""
     app.reader.on_release.append(lag_sink.release)

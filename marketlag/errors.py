@@ -1,15 +1,15 @@
 """The error family. Every error that a user can cause says what to do about it.
 
-    MarketLagError
-    ├── SettingsError        a setting or markets.toml is wrong
-    ├── TopicsError          topics are missing or have another shape
-    ├── BrokerError          Kafka cannot be reached or refuses us
-    ├── DatabaseError        Postgres cannot be used as it is
-    ├── InputError           a file given to a command cannot be read
-    ├── ReplayError          a replay could not be brought to its end
-    └── EngineError          the worker must stop, or it would break a guarantee
-        ├── SendFailed       a record was not accepted by Kafka
-        └── LogTruncated     records were deleted before they were read
+MarketLagError
+├── SettingsError        a setting or markets.toml is wrong
+├── TopicsError          topics are missing or have another shape
+├── BrokerError          Kafka cannot be reached or refuses us
+├── DatabaseError        Postgres cannot be used as it is
+├── InputError           a file given to a command cannot be read
+├── ReplayError          a replay could not be brought to its end
+└── EngineError          the worker must stop, or it would break a guarantee
+    ├── SendFailed       a record was not accepted by Kafka
+    └── LogTruncated     records were deleted before they were read
 """
 
 

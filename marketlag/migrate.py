@@ -4,7 +4,6 @@ import importlib.resources
 import logging
 from contextlib import closing
 
-
 import psycopg
 import yoyo
 
@@ -42,7 +41,6 @@ def _apply(dsn: str) -> list[str]:
         finally:
             backend.connection.close()
     return [migration.id for migration in missing]
-
 
 
 def _one_line(error: Exception) -> str:

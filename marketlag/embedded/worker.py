@@ -13,6 +13,7 @@ from marketlag.errors import ReplayError
 
 #: SIGTERM lets the worker finish its chunk, write its rows and commit.
 STOP_TIMEOUT = 20.0
+OPTIONS = ("--loglevel", "info", "--without-web")
 
 
 class WorkerProcess:
@@ -22,8 +23,7 @@ class WorkerProcess:
         self.log = log
         with log.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "faust", "-A", "marketlag", "worker", "-l", "info"]
-                + ["--without-web"],
+                [sys.executable, "-m", "faust", "-A", "marketlag", "worker", *OPTIONS],
                 env={**os.environ, **env},
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -9,7 +9,7 @@ import faust
 from faust.transport.base import Transport as TransportBase
 from mode import CrashingSupervisor
 
-from marketlag.engine.chunk import ChunkSchema
+from marketlag.engine.chunk import ChunkSchema, ChunkStream
 from marketlag.engine.consumer import Consumer
 from marketlag.engine.producer import Producer
 from marketlag.engine.tables import TableManager
@@ -60,6 +60,7 @@ class App(faust.App):
             agent_supervisor=CrashingSupervisor,
             TableManager=TableManager,
             Worker=Worker,
+            Stream=ChunkStream,
             table_standby_replicas=0,
             stream_wait_empty=True,
             stream_recovery_delay=settings.startup_delay / timedelta(seconds=1),

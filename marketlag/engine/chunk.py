@@ -75,14 +75,21 @@ class Chunk:
         return self.records[-1].offset + 1
 
 
-class ChunkSchema(faust.Schema):
+class ChunkSchema(faust.Schema[Any, Any]):
     """Hands the chunk to the agent as it is: decoding belongs to the job, once per record."""
 
     def compile(self, app: AppT, **kwargs: Any) -> Any:
-        async def decode(message: Message, *, propagate: bool = False) -> EventT[Any]:
+        async def decode(message: Message, **_: Any) -> EventT[Any]:
             return app.create_event(None, message.value, message.headers, message)
 
         return decode
+
+
+class ChunkStream(faust.Stream[Chunk]):
+    """A stream that acknowledges nothing: the agents declare what is done, through the lease."""
+
+    def __init__(self, *args: Any, enable_acks: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, enable_acks=False, **kwargs)
 
 
 class PerPartition(Generic[State]):

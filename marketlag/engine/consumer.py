@@ -21,7 +21,7 @@ from mode import Service, ServiceT
 
 from marketlag.engine.chunk import Chunk
 from marketlag.engine.positions import Lease, Point, Positions, Verdict
-from marketlag.errors import EngineError, LogTruncated
+from marketlag.errors import EngineError, LogTruncated, SendFailed
 
 #: Chunks of one partition on their way to an agent: one being worked on, one waiting.
 MAX_IN_FLIGHT = 2
@@ -38,7 +38,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         consumer = super()._create_worker_consumer(transport)
         # Faust fixes it to 1.5 s. A broker answers a connection's requests in order, so whatever
         # is asked behind a waiting fetch waits as well: seeks, and with them every rebalance.
-        consumer._fetch_max_wait_ms = self.consumer.fetch_max_wait_ms
+        parent: Any = self.consumer
+        consumer._fetch_max_wait_ms = parent.fetch_max_wait_ms
         return consumer
 
     async def committed_points(self, tps: Iterable[TP]) -> dict[TP, Point]:
@@ -164,8 +165,8 @@ class Consumer(driver.Consumer):
     async def _fetch(self, partitions: set[TP]) -> None:
         generation = self.app.consumer_generation_id
         fetched = await self._getmany(partitions, timeout=1.0)
-        for tp, records in fetched.items():
-            tp = TP(tp.topic, tp.partition)
+        for topic_partition, records in fetched.items():
+            tp = TP(*topic_partition)
             await self.app.flow_control.acquire()
             if generation != self.app.consumer_generation_id or not self.flow_active:
                 return  # a rebalance; the next generation seeks to where it has to start
@@ -292,7 +293,7 @@ class Consumer(driver.Consumer):
             return False
         try:
             await self.app.producer.flush()
-        except Exception as exc:
+        except SendFailed as exc:
             await self.crash(exc)
             return False
         if not await self._thread.commit_points(generation, points):

@@ -48,11 +48,11 @@ class StrictBuffer(ProducerBuffer):
 
     confirmations: Confirmations
 
-    def put(self, fut: FutureMessage[Any]) -> None:
+    def put(self, fut: FutureMessage) -> None:
         self.confirmations.expect()
         self.pending.put_nowait(fut)
 
-    async def _send_pending(self, fut: FutureMessage[Any]) -> None:
+    async def _send_pending(self, fut: FutureMessage) -> None:
         try:
             sent = await fut.message.channel.publish_message(fut, wait=False)
         except Exception as exc:
@@ -62,7 +62,9 @@ class StrictBuffer(ProducerBuffer):
         sent.add_done_callback(self._settle)
 
     def _settle(self, sent: "asyncio.Future[Any]") -> None:
-        self.confirmations.settle(asyncio.CancelledError() if sent.cancelled() else sent.exception())
+        self.confirmations.settle(
+            asyncio.CancelledError() if sent.cancelled() else sent.exception()
+        )
 
     async def flush(self) -> None:
         await self.confirmations.wait()
@@ -133,7 +135,7 @@ class Producer(driver.Producer):
         """
         await self.confirmations.wait()
 
-    def send_soon(self, fut: FutureMessage[Any]) -> None:
+    def send_soon(self, fut: FutureMessage) -> None:
         self.buffer.put(fut)
 
     def partitions(self, topic: str) -> Awaitable[set[int]]:

@@ -67,13 +67,14 @@ class Store(rocksdb.Store):
         shutil.rmtree(self.partition_path(partition), ignore_errors=True)
 
     def apply_changelog_batch(
-        self, batch: Iterable[EventT], to_key: Callable[..., Any], to_value: Callable[..., Any]
+        self, batch: Iterable[EventT[Any]], to_key: Callable[..., Any], to_value: Callable[..., Any]
     ) -> None:
         """Write chunks of changelog records, the offset with them in the same write."""
         for event in batch:
             tp = event.message.tp
             write = rocksdict.WriteBatch(raw_mode=True)
-            for record in event.message.value:
+            chunk: Any = event.message.value  # of a changelog: its records as they are
+            for record in chunk:
                 if record.value is None:
                     write.delete(record.key)
                 else:
@@ -85,13 +86,17 @@ class Store(rocksdb.Store):
                 # Faust's recovery only logs what is raised here, and would go on with a hole.
                 self._crashing = asyncio.ensure_future(self.app.crash(exc))
                 raise
-            self.app.consumer.make_room(tp)
+            consumer: Any = self.app.consumer
+            consumer.make_room(tp)
 
     def _set(self, key: bytes, value: bytes | None) -> None:
         self._db_for_partition(_current_partition()).put(key, value)
 
     def _del(self, key: bytes) -> None:
         self._db_for_partition(_current_partition()).delete(key)
+
+    def is_open(self, partition: int) -> bool:
+        return partition in self._dbs
 
     def items_of(self, partition: int) -> Iterator[tuple[bytes, bytes]]:
         for key, value in self._db_for_partition(partition).items():
@@ -170,6 +175,12 @@ class FactTable(faust.Table[bytes, bytes], Generic[Fact]):
     def _key(self, market: str, start: int) -> bytes:
         return msgspec.json.encode((market, self._window.current(start / 1000)))
 
+    @property
+    def _store_of_ours(self) -> Store:
+        store = self.data
+        assert isinstance(store, Store)
+        return store
+
     def put(self, market: str, start: int, fact: Fact) -> None:
         """Write a fact to RocksDB and the changelog. *start* is the window's, in ms."""
         self[self._key(market, start)] = msgspec.json.encode(fact)
@@ -180,7 +191,7 @@ class FactTable(faust.Table[bytes, bytes], Generic[Fact]):
 
     def facts(self, partition: int) -> Iterator[tuple[str, int, Fact]]:
         """All facts of a partition as (market, window start in ms, fact)."""
-        for key, value in self.data.items_of(partition):
+        for key, value in self._store_of_ours.items_of(partition):
             market, (start, _) = msgspec.json.decode(key)
             yield market, round(start * 1000), self._decode_fact(value)
 
@@ -195,10 +206,10 @@ class FactTable(faust.Table[bytes, bytes], Generic[Fact]):
         Stock Faust writes this for each record; too old a figure only costs a longer recovery.
         """
         confirmed, self._confirmed = self._confirmed, {}
-        open_partitions = self.data._dbs
+        store = self._store_of_ours
         for tp, offset in confirmed.items():
-            if tp.partition in open_partitions:
-                self.data.set_persisted_offset(tp, offset)
+            if store.is_open(tp.partition):
+                store.set_persisted_offset(tp, offset)
 
 
 class Recovery(FaustRecovery):
@@ -229,5 +240,3 @@ class TableManager(FaustTableManager):
         if self._recovery is None:
             self._recovery = Recovery(self.app, self, beacon=self.beacon, loop=self.loop)
         return self._recovery  # type: ignore[return-value]
-
-

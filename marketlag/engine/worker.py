@@ -1,8 +1,8 @@
 """The worker process: looks before it starts, and says in one line what is wrong."""
 
-import sys
 from typing import Any, NoReturn
 
+import click
 import faust
 
 from marketlag.errors import MarketLagError
@@ -16,6 +16,6 @@ class Worker(faust.Worker):
         try:
             self.loop.run_until_complete(app.check_before_start())
         except MarketLagError as exc:
-            print(f"Error: {exc}", file=sys.stderr)
+            click.echo(f"Error: {exc}", err=True)
             raise SystemExit(1) from None
         super().execute_from_commandline()

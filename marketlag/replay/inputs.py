@@ -143,32 +143,21 @@ def _headlines(
         for slug, (first, last) in spans.items():
             scores = matchers[slug].scores(title)
             if scores and first - BEFORE_FIRST_PRICE <= seen < last + HOUR:
-                yield _headline(slug, row, title, seen, scores, markets)
-
-
-def _headline(
-    slug: str,
-    row: dict[str, str],
-    title: str,
-    seen: int,
-    scores: dict[str, float],
-    markets: Markets,
-) -> Outgoing:
-    article = {
-        "market_slug": slug,
-        "article_id": row["url"],
-        "title": title,
-        "link": row["url"],
-        "summary": "",
-        "published_at": format_ms(seen),
-        "source": row["source"],
-        "source_weight": markets.source_weight(row["source"]),
-        "keywords": list(scores),
-        "keyword_scores": scores,
-        "keyword_score": sum(scores.values()),
-        "fetched_at": format_ms(seen),
-    }
-    return Outgoing(slug.encode(), msgspec.json.encode(article), seen)
+                article = {
+                    "market_slug": slug,
+                    "article_id": row["url"],
+                    "title": title,
+                    "link": row["url"],
+                    "summary": "",
+                    "published_at": format_ms(seen),
+                    "source": row["source"],
+                    "source_weight": markets.source_weight(row["source"]),
+                    "keywords": list(scores),
+                    "keyword_scores": scores,
+                    "keyword_score": sum(scores.values()),
+                    "fetched_at": format_ms(seen),
+                }
+                yield Outgoing(slug.encode(), msgspec.json.encode(article), seen)
 
 
 def _slug_words(url: str) -> str:

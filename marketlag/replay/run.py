@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from marketlag import kafka
 from marketlag.embedded.broker import SAFE_UNREAD_BYTES
 from marketlag.errors import ReplayError
-from marketlag.event_time import BEGINNING, from_datetime
+from marketlag.event_time import BEGINNING, format_ms, from_datetime
 from marketlag.records import HEARTBEAT, Heartbeat, Signal
 from marketlag.replay.inputs import Outgoing
 from marketlag.replay.progress import Extent, Progress, UnreadBytes
@@ -24,7 +24,6 @@ from marketlag.topics import (
     RSS_EVENTS,
     RSS_SIGNALS,
 )
-from marketlag.event_time import format_ms
 from marketlag.windows import tumbling
 
 _POLL_SECONDS = 0.2
@@ -49,7 +48,7 @@ class Replay:
         settings: Settings,
         *,
         check: Callable[[], None] = lambda: None,
-        report: Report = lambda what, done, of: None,
+        report: Report = lambda _what, _done, _of: None,
         stall_seconds: float = 120.0,
     ) -> None:
         self._settings = settings

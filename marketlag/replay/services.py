@@ -34,8 +34,7 @@ class Services(NamedTuple):
 def services(settings: Settings, folder: Path | None = None) -> Iterator[Services]:
     """Start what is not configured, bring the schema up, start a worker; stop all at the end.
 
-    Args:
-        folder: for the worker's state and log; a temporary one if not given.
+    *folder* takes the worker's state and log; a temporary one if not given.
     """
     with ExitStack() as stack:
         if folder is None:

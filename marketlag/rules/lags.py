@@ -22,6 +22,7 @@ import math
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 import msgspec
 
@@ -213,8 +214,9 @@ def fold_signals(
             )
         changed[market].append(start)
     for market, starts in changed.items():
-        for fact, row in _recompute(state, market, starts, rules, tracked(market)):
-            out.hours[market, fact.start] = fact
+        join = _Join(state, rules, market, tracked(market), state.hours[market])
+        for hour, row in _recompute(join, starts):
+            out.hours[market, hour.start] = hour
             out.rows.append(row)
     return out
 
@@ -246,8 +248,9 @@ def fold_prices(
         out.prices[market, hour] = best
         priced.add((market, hour))
     for market, hour in sorted(priced):
-        for fact, previous, hours in _windows_priced_at(state, market, hour, rules):
-            out.rows.append(_row(market, fact, previous, hours, state, rules, tracked(market)))
+        if market in state.hours:
+            join = _Join(state, rules, market, tracked(market), state.hours[market])
+            out.rows += _rows_priced_at(join, hour)
     return out
 
 
@@ -277,18 +280,22 @@ def better(known: PriceFact | None, new: PriceFact) -> PriceFact:
     return known
 
 
-def _windows_priced_at(
-    state: LagState, market: str, hour: int, rules: LagRules
-) -> Iterator[tuple[HourFact, HourFact | None, MarketHours]]:
-    hours = state.hours.get(market)
-    if hours is None:
-        return
-    index = bisect_left(hours.starts, hour - rules.window)
-    while index < len(hours.starts) and hours.starts[index] < hour + HOUR:
-        fact = hours.facts[index]
-        if price_hour(fact.start, rules) == hour:
-            yield fact, hours.facts[index - 1] if index else None, hours
-        index += 1
+class _Join(NamedTuple):
+    """What a row of one market is made of, beside its own window."""
+
+    state: LagState
+    rules: LagRules
+    market: str
+    outcome: str
+    hours: MarketHours
+
+
+def _rows_priced_at(join: _Join, hour: int) -> Iterator[TimedRow]:
+    starts, facts = join.hours.starts, join.hours.facts
+    first = bisect_left(starts, hour - join.rules.window)
+    for index in range(first, bisect_left(starts, hour + HOUR)):
+        if price_hour(starts[index], join.rules) == hour:
+            yield _row(join, facts[index], facts[index - 1] if index else None)
 
 
 def price_hour(start: int, rules: LagRules) -> int:
@@ -297,16 +304,14 @@ def price_hour(start: int, rules: LagRules) -> int:
     return tumbling(at, HOUR)
 
 
-def _recompute(
-    state: LagState, market: str, changed: list[int], rules: LagRules, outcome: str
-) -> Iterator[tuple[HourFact, TimedRow]]:
+def _recompute(join: _Join, changed: list[int]) -> Iterator[tuple[HourFact, TimedRow]]:
     """Carry LAG and max on from the first *changed* window to all that depend on one of them."""
-    hours = state.hours[market]
+    hours = join.hours
     first = bisect_left(hours.starts, min(changed))
     last_changed = max(changed)
     previous = hours.facts[first - 1] if first else None
     for fact in hours.facts[first:]:
-        restarts = previous is None or fact.start - previous.start > rules.ttl
+        restarts = previous is None or fact.start - previous.start > join.rules.ttl
         if restarts and fact.start > last_changed:
             return  # what follows a gap does not depend on what lies before it
         if restarts or previous is None:
@@ -315,19 +320,12 @@ def _recompute(
             fact.max_delta = max(previous.max_delta, fact.signal - previous.signal, 0.0)
             fact.mentions = previous.mentions + fact.count
             fact.newest = max(previous.newest, fact.closed_at)
-        yield fact, _row(market, fact, previous, hours, state, rules, outcome)
+        yield fact, _row(join, fact, previous)
         previous = fact
 
 
-def _row(
-    market: str,
-    fact: HourFact,
-    previous: HourFact | None,
-    hours: MarketHours,
-    state: LagState,
-    rules: LagRules,
-    outcome: str,
-) -> TimedRow:
+def _row(join: _Join, fact: HourFact, previous: HourFact | None) -> TimedRow:
+    state, rules, market, outcome, hours = join
     if previous is not None and fact.start - previous.start > rules.ttl:
         previous = None
     price = state.prices.get(market, {}).get(price_hour(fact.start, rules))
