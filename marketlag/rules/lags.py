@@ -80,6 +80,10 @@ class HourFact(msgspec.Struct, array_like=True, gc=False):
     mentions: int = 0
     newest: int = 0
 
+    @property
+    def is_carried_on(self) -> bool:
+        return self.mentions > self.count
+
 
 class PriceFact(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """The best price of a market's hour.
@@ -130,6 +134,15 @@ class MarketHours:
         index = bisect_left(self.starts, start)
         found = index < len(self.starts) and self.starts[index] == start
         return self.facts[index] if found else None
+
+
+    def carries_on_from_after(self, start: int) -> bool:
+        """Whether the oldest window held is newer and stands for expired ones before it.
+
+        A log that is read again without its commits (topics made anew, offsets reset) brings
+        records from before it; taking them would cut what LAG and max carry.
+        """
+        return bool(self.facts) and start < self.starts[0] and self.facts[0].is_carried_on
 
 
 class LagState:
@@ -200,6 +213,9 @@ def fold_signals(
         market = signal.market_slug
         hours = state.hours.setdefault(market, MarketHours())
         known = hours.get(start)
+        if known is None and hours.carries_on_from_after(start):
+            out.late += 1
+            continue
         # A correction always adds an article; a replay repeats the smaller counts first.
         if known is None or signal.mention_count > known.count:
             hours.put(
