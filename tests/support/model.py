@@ -1,0 +1,188 @@
+"""The whole pipeline as a plain model: one record at a time, from the rules' text alone.
+
+Shares no code with the engine or the rules. It keeps everything it ever saw and computes each row
+from scratch, which is slow and easy to believe.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from math import sqrt
+from typing import Any, NamedTuple
+
+HOUR = 3_600_000
+DAY = 24 * HOUR
+
+
+def ms(text: str) -> int:
+    """Milliseconds of an ISO time, finer digits cut."""
+    moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    return int(moment.replace(microsecond=0).timestamp()) * 1000 + moment.microsecond // 1000
+
+
+class ModelSignal(NamedTuple):
+    market: str
+    start: int
+    count: int
+    score: float
+    signal: float
+    weight: float
+    closed_at: int
+
+
+class Signals(NamedTuple):
+    """Signals in order of emission (a corrected one again), offsets of late articles."""
+
+    emitted: list[ModelSignal]
+    late: list[int]
+
+
+def signals_of(
+    log: Sequence[Any], *, size: int = HOUR, delay: int = 300_000, lateness: int = 0
+) -> Signals:
+    """Job 1 over one partition's good articles and heartbeats."""
+    watermark = -(10**18)
+    windows: dict[int, dict[str, list[dict[str, Any]]]] = {}
+    closed: dict[int, int] = {}
+    out = Signals([], [])
+    for entry in log:
+        value = json.loads(entry.value)
+        time = ms(value["published_at"])
+        if value["market_slug"] != "__heartbeat__":
+            start = time // size * size
+            if watermark >= start + size - 1 + lateness:
+                out.late.append(entry.offset)
+            else:
+                articles = windows.setdefault(start, {}).setdefault(value["market_slug"], [])
+                identity = value.get("article_id")
+                if not identity or identity not in [a.get("article_id") for a in articles]:
+                    articles.append(value)
+                    if watermark >= start + size - 1:
+                        closed.setdefault(start, entry.timestamp)
+                        out.emitted.append(
+                            _signal(value["market_slug"], start, articles, closed[start])
+                        )
+        if time - delay > watermark:
+            watermark = time - delay
+        for start in sorted(windows):
+            if start not in closed and watermark >= start + size - 1:
+                closed[start] = entry.timestamp
+                out.emitted.extend(
+                    _signal(market, start, articles, entry.timestamp)
+                    for market, articles in sorted(windows[start].items())
+                )
+    return out
+
+
+def _signal(
+    market: str, start: int, articles: list[dict[str, Any]], closed_at: int
+) -> ModelSignal:
+    count = len(articles)
+    score = weighted = weight = 0.0
+    for each in articles:
+        score += each["keyword_score"]
+        weighted += each["keyword_score"] * each["source_weight"]
+        weight += each["source_weight"]
+    return ModelSignal(market, start, count, score, weighted / count, weight / count, closed_at)
+
+
+def rows_of(
+    signals: Iterable[ModelSignal],
+    prices: Sequence[Any],
+    *,
+    ttl: int = 7 * DAY,
+    threshold: float = 1.0,
+    still: float = 0.02,
+) -> dict[tuple[str, int], dict[str, Any]]:
+    """Job 3: the final row of every (market, window), from all signals and all good prices."""
+    newest = _newest_signals(signals, ttl)
+    best = _best_prices(prices, ttl)
+    rows = {}
+    for market in {market for market, _ in newest}:
+        run: list[ModelSignal] = []
+        windows = [newest[key] for key in sorted(newest) if key[0] == market]
+        for signal in windows:
+            if run and signal.start - run[-1].start > ttl:
+                run = []
+            run.append(signal)
+            baseline = [w.signal for w in windows if signal.start - DAY <= w.start < signal.start]
+            price = best.get((market, signal.start // HOUR * HOUR))
+            rows[market, signal.start] = _row(run, baseline, price, threshold, still)
+    return rows
+
+
+def _newest_signals(
+    signals: Iterable[ModelSignal], ttl: int
+) -> dict[tuple[str, int], ModelSignal]:
+    clock = -(10**18)
+    newest: dict[tuple[str, int], ModelSignal] = {}
+    for signal in signals:
+        clock = max(clock, signal.start)
+        key = signal.market, signal.start
+        if signal.start >= clock - ttl and (key not in newest or signal.count > newest[key].count):
+            newest[key] = signal
+    return newest
+
+
+def _best_prices(prices: Sequence[Any], ttl: int) -> dict[tuple[str, int], dict[str, Any]]:
+    clock = -(10**18)
+    best: dict[tuple[str, int], dict[str, Any]] = {}
+    for entry in prices:
+        value = json.loads(entry.value)
+        hour = ms(value["event_time"])
+        clock = max(clock, hour)
+        if value["outcome"].lower() != "yes" or hour < clock - ttl:
+            continue
+        value["arrived"] = entry.timestamp
+        held = best.get((value["market_slug"], hour))
+        if held is None or _rank(value) > _rank(held) or _is_other_of_same_rank(value, held):
+            best[value["market_slug"], hour] = value
+    return best
+
+
+def _rank(price: dict[str, Any]) -> tuple[bool, int]:
+    return not price.get("stale"), ms(price["fetched_at"])
+
+
+def _is_other_of_same_rank(new: dict[str, Any], held: dict[str, Any]) -> bool:
+    fields = ("price", "price_delta", "prev_price")
+    return _rank(new) == _rank(held) and any(new.get(f) != held.get(f) for f in fields)
+
+
+def _row(
+    run: list[ModelSignal],
+    baseline: list[float],
+    price: dict[str, Any] | None,
+    threshold: float,
+    still: float,
+) -> dict[str, Any]:
+    signal = run[-1]
+    deltas = [b.signal - a.signal for a, b in zip(run, run[1:], strict=False)]
+    delta = deltas[-1] if deltas else None
+    largest = max([0.0, *deltas])
+    move = (price["price_delta"] or 0.0) if price else 0.0
+    jump = max(0.0, delta) / largest if delta is not None and largest else 0.0
+    detected = max(each.closed_at for each in run)
+    mean = sum(baseline) / len(baseline) if baseline else 0.0
+    spread = sqrt(sum((b - mean) ** 2 for b in baseline) / len(baseline)) if baseline else 0.0
+    return {
+        "signal_delta": delta,
+        "price_delta": move,
+        "lag_flag": delta is not None and delta > threshold and abs(move) < still,
+        "confidence": 0.5 * jump
+        + 0.3 * max(0.0, 1 - abs(move))
+        + 0.2 * min(1.0, max(0.0, signal.weight)),
+        "rss_signal": signal.signal,
+        "prev_rss_signal": run[-2].signal if delta is not None else None,
+        "max_signal_delta": largest,
+        "signal_zscore": (signal.signal - mean) / spread
+        if len(baseline) >= 3 and spread > 1e-12
+        else None,
+        "price": min(1.0, max(0.0, price["price"])) if price else None,
+        "prev_price": price.get("prev_price") if price else None,
+        "stale": price.get("stale", False) if price else None,
+        "mention_count": signal.count,
+        "keyword_score": signal.score,
+        "source_weight_avg": signal.weight,
+        "detected_at": max(detected, price["arrived"]) if price else detected,
+    }

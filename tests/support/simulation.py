@@ -1,0 +1,159 @@
+"""One partition of the pipeline in memory: logs, commits, tables, crashes, and an upserting database.
+
+The rules are the real ones; Kafka and RocksDB are lists and dicts, so that thousands of histories
+can be tried.
+"""
+
+import copy
+from typing import Any
+
+import msgspec
+
+from marketlag.event_time import BEGINNING, HOUR, MINUTE
+from marketlag.records import SOURCE_OFFSET, LagRow
+from marketlag.rules.lags import LagRules, LagState, Tracked, expire, fold_prices, fold_signals
+from marketlag.rules.prices import check_all
+from marketlag.rules.signals import RecoveryPoint, SignalState, fold
+from tests.support.logs import Record
+
+
+class Job1:
+    """Articles to signals; the state is in the log."""
+
+    def __init__(self, rss: list[Record], lateness: int) -> None:
+        self.rss = rss
+        self.lateness = lateness
+        self.signals: list[Record] = []
+        self.late: set[int] = set()
+        self.refused: set[int] = set()
+        self.commits = [(0, RecoveryPoint())]
+        self.restart(0)
+
+    def restart(self, commit: int) -> None:
+        """Go on from one of the recovery points that were committed."""
+        self.position, point = self.commits[commit]
+        self.state = SignalState(size=HOUR, delay=5 * MINUTE, lateness=self.lateness, point=point)
+        self.declared = self.commits[commit]
+
+    def step(self, count: int) -> None:
+        chunk = self.rss[self.position : self.position + count]
+        if not chunk:
+            return
+        out = fold(self.state, chunk)
+        self.signals += [
+            Record(len(self.signals) + index, msgspec.json.encode(each.signal), timestamp=each.timestamp)
+            for index, each in enumerate(out.signals)
+        ]
+        self.late |= {each.offset for each in out.late}
+        self.refused |= {each.record.offset for each in out.refused}
+        self.position += len(chunk)
+        self.declared = self.state.recovery_point(self.position)
+        held = [window.first_offset for window in self.state.windows.values()]
+        assert self.declared[0] <= min(held, default=self.position), "skips a held window's record"
+
+    def commit(self) -> None:
+        self.commits.append(self.declared)
+
+
+class Job2:
+    """Prices checked; no state."""
+
+    def __init__(self, prices: list[Record]) -> None:
+        self.prices = prices
+        self.normalized: list[Record] = []
+        self.position = self.committed = 0
+
+    def step(self, count: int) -> None:
+        chunk = self.prices[self.position : self.position + count]
+        for checked in check_all(chunk).prices:
+            source = checked.record
+            self.normalized.append(
+                Record(
+                    len(self.normalized),
+                    msgspec.json.encode(checked.price),
+                    timestamp=source.timestamp,
+                    headers=((SOURCE_OFFSET, str(source.offset).encode()),),
+                )
+            )
+        self.position += len(chunk)
+
+    def commit(self) -> None:
+        self.committed = self.position
+
+    def restart(self) -> None:
+        self.position = self.committed
+
+
+class Tables(msgspec.Struct):
+    hours: dict[tuple[str, int], Any] = msgspec.field(default_factory=dict)
+    prices: dict[tuple[str, int], Any] = msgspec.field(default_factory=dict)
+
+
+class Job3:
+    """Signals and prices to rows; facts in tables, rows upserted by version."""
+
+    def __init__(self, signals: list[Record], normalized: list[Record]) -> None:
+        self.logs = [signals, normalized]
+        self.rows: dict[tuple[str, str], LagRow] = {}
+        self.rules = LagRules()
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew: no commits, no tables. The database stays."""
+        self.tables = Tables()
+        self.confirmed = Tables()
+        self.committed = [(0, BEGINNING), (0, BEGINNING)]
+        self.restart(keep_local=True)
+
+    def restart(self, *, keep_local: bool) -> None:
+        """After a crash: with RocksDB as it was, or rebuilt from what the changelog surely has."""
+        if not keep_local:
+            self.tables = copy.deepcopy(self.confirmed)
+        self.positions = [offset for offset, _ in self.committed]
+        self.state = LagState(self.committed[0][1], self.committed[1][1])
+        for (market, _), fact in self.tables.hours.items():
+            self.state.load_hour(market, copy.copy(fact))
+        for (market, hour), fact in self.tables.prices.items():
+            self.state.load_price(market, hour, fact)
+
+    def step(self, topic: int, count: int) -> None:
+        position = self.positions[topic]
+        chunk = self.logs[topic][position : position + count]
+        expired = expire(self.state, min(clock for _, clock in self.committed), self.rules)
+        for key in expired.hours:
+            del self.tables.hours[key]
+        for key in expired.prices:
+            del self.tables.prices[key]
+        rule: Any = (fold_signals, fold_prices)[topic]
+        out = rule(self.state, chunk, self.rules, Tracked())
+        self.tables.hours |= {key: copy.copy(fact) for key, fact in out.hours.items()}
+        self.tables.prices |= out.prices
+        for timed in out.rows:
+            key = timed.row.market, timed.row.window
+            if key not in self.rows or timed.row.version > self.rows[key].version:
+                self.rows[key] = timed.row
+        self.positions[topic] += len(chunk)
+
+    def commit(self) -> None:
+        """A strict flush goes before it, so the changelog has all that is in the tables."""
+        self.confirmed = copy.deepcopy(self.tables)
+        self.committed = [
+            (self.positions[0], self.state.signal_clock),
+            (self.positions[1], self.state.price_clock),
+        ]
+
+
+class Simulation:
+    """The three jobs of one partition."""
+
+    def __init__(self, rss: list[Record], prices: list[Record], lateness: int = 0) -> None:
+        self.job1 = Job1(rss, lateness)
+        self.job2 = Job2(prices)
+        self.job3 = Job3(self.job1.signals, self.job2.normalized)
+
+    def finish(self) -> None:
+        """Let everything run to its end."""
+        self.job1.step(len(self.job1.rss))
+        self.job2.step(len(self.job2.prices))
+        for topic in (0, 1):
+            self.job3.step(topic, len(self.job3.logs[topic]))
