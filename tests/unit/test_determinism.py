@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from marketlag.event_time import HOUR, MINUTE, format_ms, parse_ms
-from marketlag.records import LagRow
+from marketlag.records import LagRow, Signal
 from tests.support import model
 from tests.support.logs import ARRIVAL, Record, article, at, heartbeat, price, record
 from tests.support.simulation import Simulation
@@ -99,7 +99,10 @@ def live(simulation: Simulation, data: st.DataObject) -> None:
 def test_the_final_rows_are_those_of_the_plain_model(
     rss: list[Record], prices: list[Record], lateness: int, data: st.DataObject
 ) -> None:
-    """Over chunkings, interleavings, redeliveries, and restarts from any committed point."""
+    """Over chunkings, interleavings, redeliveries, and restarts from any committed point.
+
+    Every signal ever sent is one that the model sends as well: a replay only repeats what is true.
+    """
     simulation = Simulation(rss, prices, lateness)
     live(simulation, data)
     simulation.finish()
@@ -110,8 +113,22 @@ def test_the_final_rows_are_those_of_the_plain_model(
     assert {(m, parse_ms(w)) for m, w in simulation.job3.rows} == expected.keys()
     for row in simulation.job3.rows.values():
         assert_same(row, expected[row.market, parse_ms(row.window)])
+    assert {as_model(each) for each in simulation.job1.signals} <= set(signals.emitted)
     assert simulation.job1.late == set(signals.late)
     assert simulation.job1.refused == {each.offset for each in rss if each.key == b"junk"}
+
+
+def as_model(emitted: Record) -> model.ModelSignal:
+    signal = msgspec.json.decode(emitted.value or b"", type=Signal)
+    return model.ModelSignal(
+        signal.market_slug,
+        parse_ms(signal.window_start),
+        signal.mention_count,
+        signal.keyword_score,
+        signal.source_weighted_signal,
+        signal.source_weight_avg,
+        emitted.timestamp,
+    )
 
 
 def assert_same(row: LagRow, expected: dict[str, Any]) -> None:

@@ -191,6 +191,34 @@ def test_a_replay_gives_the_same_windows_and_no_second_dlq_or_late_record() -> N
     assert fold(again, closing).signals == fold(state, closing).signals
 
 
+def test_a_replay_does_not_open_an_emitted_window_again() -> None:
+    """Its first record lies before the recovery point, so it would come out incomplete."""
+    records = log(
+        article(at("10:10")), article(at("11:02")), article(at("10:20")), article(at("11:30"))
+    )
+    state = new_state()
+    [whole] = fold(state, records).signals
+    assert whole.signal.mention_count == 2
+    offset, point = state.recovery_point(4)
+    assert offset == 1
+    assert fold(new_state(point=point), records[offset:]).signals == []
+
+
+def test_a_replay_closes_a_correctable_window_by_the_same_record() -> None:
+    """The watermark is that before the recovery point's record, not the newest one."""
+    records = [
+        record(0, article(at("10:30"))),
+        record(1, heartbeat(at("11:30")), timestamp=ARRIVAL + 7),
+        record(2, article(at("10:40")), timestamp=ARRIVAL + 9),
+    ]
+    state = new_state(lateness=HOUR)
+    [_, corrected] = [s for r in records for s in fold(state, [r]).signals]
+    offset, point = state.recovery_point(3)
+    again = fold(new_state(lateness=HOUR, point=point), records[offset:])
+    assert again.signals[-1] == corrected
+    assert corrected.timestamp == ARRIVAL + 7
+
+
 def test_allowed_lateness_corrects_a_closed_window() -> None:
     """The row comes again with one more article and the timestamp of its first closing."""
     state = new_state(lateness=30 * MINUTE)
