@@ -56,7 +56,8 @@ def replay(articles: Path, prices: Path, flush: bool, out: Path | None) -> None:
     flagged = sum(row["lag_flag"] for row in rows)
     click.echo(
         f"{len(published)} articles and {len(priced)} prices gave {len(signals)} signals and "
-        f"{len(rows)} rows, {flagged} of them flagged"
+        f"{len(rows)} rows, {flagged} of them flagged; {len(replaying.late)} articles were late, "
+        f"{len(replaying.refused)} records refused"
         + (f"; written to {out}" if out is not None else "")
     )
 

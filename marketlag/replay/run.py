@@ -13,7 +13,7 @@ from marketlag import kafka
 from marketlag.embedded.broker import SAFE_UNREAD_BYTES
 from marketlag.errors import ReplayError
 from marketlag.event_time import BEGINNING, format_ms, from_datetime
-from marketlag.records import HEARTBEAT, Heartbeat, Signal
+from marketlag.records import HEARTBEAT, Heartbeat, LogRecord, Signal
 from marketlag.replay.inputs import Outgoing
 from marketlag.replay.progress import Extent, Progress, UnreadBytes
 from marketlag.settings import Settings, milliseconds
@@ -22,9 +22,13 @@ from marketlag.topics import (
     PRICE_HOURLY,
     PRICE_NORMALIZED,
     RSS_EVENTS,
+    RSS_LATE,
     RSS_SIGNALS,
+    dlq,
 )
 from marketlag.windows import tumbling
+
+COLLECTED = (RSS_SIGNALS, RSS_LATE, *(dlq(t) for t in (RSS_EVENTS, PRICE_HOURLY, LAG_SIGNALS)))
 
 _POLL_SECONDS = 0.2
 #: Records of an inner topic that may wait for the next stage.
@@ -58,6 +62,10 @@ class Replay:
         self._unread: dict[TopicPartition, UnreadBytes] = defaultdict(UnreadBytes)
         #: The newest version of each signal that this replay gave.
         self.signals: dict[tuple[str, str], Signal] = {}
+        #: Coordinates (topic, partition, offset) of the records in ``rss.late``, and of those in
+        #: the DLQs with their reason. A crash may write a record twice; here it is one.
+        self.late: set[tuple[str, int, int]] = set()
+        self.refused: dict[tuple[str, int, int], str] = {}
 
     async def run(
         self, articles: Sequence[Outgoing], prices: Sequence[Outgoing], *, flush: bool
@@ -69,19 +77,19 @@ class Replay:
             kafka.producer(self._settings) as producer,
         ):
             self._progress = Progress(self._settings, admin, consumer)
-            collecting = asyncio.create_task(self._collect_signals(await self._ends(RSS_SIGNALS)))
+            collecting = asyncio.create_task(self._collect(await self._ends(*COLLECTED)))
             try:
                 await self._send(producer, PRICE_HOURLY, prices, "prices")
                 await self._send(producer, RSS_EVENTS, articles, "articles")
                 if flush:
                     await self._send_heartbeats(producer, articles)
                 await self._wait_until_finished()
-                await self._wait_until_collected(await self._ends(RSS_SIGNALS))
+                await self._wait_until_collected(await self._ends(*COLLECTED))
             finally:
                 collecting.cancel()
 
-    async def _ends(self, topic: str) -> dict[TopicPartition, int]:
-        return {tp: extent.end for tp, extent in (await self._progress.extents(topic)).items()}
+    async def _ends(self, *topics: str) -> dict[TopicPartition, int]:
+        return {tp: extent.end for tp, extent in (await self._progress.extents(*topics)).items()}
 
     # --- sending
 
@@ -186,8 +194,8 @@ class Replay:
 
     # --- collecting
 
-    async def _collect_signals(self, starts: dict[TopicPartition, int]) -> None:
-        """Keep the signals as they come: the embedded broker would drop old ones."""
+    async def _collect(self, starts: dict[TopicPartition, int]) -> None:
+        """Keep what comes out as it comes: the embedded broker would drop old records."""
         self._collected = dict(starts)
         async with kafka.consumer(self._settings) as consumer:
             consumer.assign(list(starts))
@@ -197,10 +205,21 @@ class Replay:
                 fetched = await consumer.getmany(timeout_ms=500)
                 for tp, records in fetched.items():
                     for record in records:
-                        self._keep(msgspec.json.decode(record.value, type=Signal))
+                        self._keep(tp.topic, record)
                     self._collected[tp] = records[-1].offset + 1
 
-    def _keep(self, signal: Signal) -> None:
+    def _keep(self, topic: str, record: LogRecord) -> None:
+        if topic == RSS_SIGNALS:
+            self._keep_signal(msgspec.json.decode(record.value or b"", type=Signal))
+            return
+        headers = {name: value.decode() for name, value in record.headers}
+        source = headers["topic"], int(headers["partition"]), int(headers["offset"])
+        if topic == RSS_LATE:
+            self.late.add(source)
+        else:
+            self.refused[source] = headers["error"]
+
+    def _keep_signal(self, signal: Signal) -> None:
         key = signal.market_slug, signal.window_start
         held = self.signals.get(key)
         if held is None or signal.mention_count > held.mention_count:

@@ -135,7 +135,6 @@ class MarketHours:
         found = index < len(self.starts) and self.starts[index] == start
         return self.facts[index] if found else None
 
-
     def carries_on_from_after(self, start: int) -> bool:
         """Whether the oldest window held is newer and stands for expired ones before it.
 

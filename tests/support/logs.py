@@ -41,7 +41,9 @@ def article(published: int | str, market: str = "m", **fields: Any) -> dict[str,
     }
 
 
-def price(hour: int, value: float = 0.5, delta: float | None = 0.0, **fields: Any) -> dict[str, Any]:
+def price(
+    hour: int, value: float = 0.5, delta: float | None = 0.0, **fields: Any
+) -> dict[str, Any]:
     """The value of a price, fetched a minute into its hour."""
     return {
         "market_slug": "m",

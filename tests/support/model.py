@@ -62,8 +62,7 @@ def signals_of(
                         out.emitted.append(
                             _signal(value["market_slug"], start, articles, closed[start])
                         )
-        if time - delay > watermark:
-            watermark = time - delay
+        watermark = max(watermark, time - delay)
         for start in sorted(windows):
             if start not in closed and watermark >= start + size - 1:
                 closed[start] = entry.timestamp
@@ -74,9 +73,7 @@ def signals_of(
     return out
 
 
-def _signal(
-    market: str, start: int, articles: list[dict[str, Any]], closed_at: int
-) -> ModelSignal:
+def _signal(market: str, start: int, articles: list[dict[str, Any]], closed_at: int) -> ModelSignal:
     count = len(articles)
     score = weighted = weight = 0.0
     for each in articles:
@@ -111,9 +108,7 @@ def rows_of(
     return rows
 
 
-def _newest_signals(
-    signals: Iterable[ModelSignal], ttl: int
-) -> dict[tuple[str, int], ModelSignal]:
+def _newest_signals(signals: Iterable[ModelSignal], ttl: int) -> dict[tuple[str, int], ModelSignal]:
     clock = -(10**18)
     newest: dict[tuple[str, int], ModelSignal] = {}
     for signal in signals:

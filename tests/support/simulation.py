@@ -41,7 +41,11 @@ class Job1:
             return
         out = fold(self.state, chunk)
         self.signals += [
-            Record(len(self.signals) + index, msgspec.json.encode(each.signal), timestamp=each.timestamp)
+            Record(
+                len(self.signals) + index,
+                msgspec.json.encode(each.signal),
+                timestamp=each.timestamp,
+            )
             for index, each in enumerate(out.signals)
         ]
         self.late |= {each.offset for each in out.late}

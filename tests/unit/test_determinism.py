@@ -75,7 +75,9 @@ def live(simulation: Simulation, data: st.DataObject) -> None:
     job1, job2, job3 = simulation.job1, simulation.job2, simulation.job3
     counts = st.integers(1, 12)
     for _ in range(data.draw(st.integers(0, 40), label="actions")):
-        action = data.draw(st.sampled_from("articles prices join-s join-p commit crash reset".split()))
+        action = data.draw(
+            st.sampled_from(["articles", "prices", "join-s", "join-p", "commit", "crash", "reset"])
+        )
         if action == "articles":
             job1.step(data.draw(counts))
         elif action == "prices":

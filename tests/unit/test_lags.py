@@ -166,7 +166,9 @@ def test_a_correction_changes_its_row_and_those_after_it() -> None:
     """LAG and max are carried on; all later rows get a greater version."""
     join = Joined()
     starts = [TEN, TEN + HOUR, TEN + 2 * HOUR]
-    join.signals(*[signal(start, value) for start, value in zip(starts, (1.0, 3.0, 2.0), strict=True)])
+    join.signals(
+        *[signal(start, value) for start, value in zip(starts, (1.0, 3.0, 2.0), strict=True)]
+    )
     before = [join.row(start) for start in starts]
     out = join.signals(signal(starts[1], 5.0, count=2))
     assert [timed.row.window for timed in out.rows] == [format_ms(start) for start in starts[1:]]

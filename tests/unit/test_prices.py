@@ -22,7 +22,9 @@ def test_a_price_a_little_outside_is_clamped(given: float, kept: float) -> None:
 
 def test_a_good_price_keeps_its_fields() -> None:
     """A null delta is 0, times come out in UTC; the source record goes along."""
-    given = price(TEN, 0.4, None, prev_price=0.39, stale=True, event_time="2025-01-01T12:00:00+02:00")
+    given = price(
+        TEN, 0.4, None, prev_price=0.39, stale=True, event_time="2025-01-01T12:00:00+02:00"
+    )
     [checked] = check_all(log(given, start=7)).prices
     assert checked.price == Price(
         market_slug="m",
@@ -60,7 +62,9 @@ def test_a_price_without_a_fetch_time_was_fetched_at_its_hour() -> None:
         ("empty market_slug", b'{"market_slug":"","outcome":"YES","price":0.5,"event_time":"x"}'),
     ],
 )
-def test_a_bad_price_is_refused_with_its_reason(reason: str, value: dict[str, object] | bytes) -> None:
+def test_a_bad_price_is_refused_with_its_reason(
+    reason: str, value: dict[str, object] | bytes
+) -> None:
     """The good ones around it are not touched."""
     out = check_all([record(0, price(TEN)), record(1, value, key=b"k"), record(2, price(TEN))])
     assert [checked.record.offset for checked in out.prices] == [0, 2]

@@ -17,7 +17,12 @@ def signals(state: SignalState, *values: Any, start: int = 0) -> list[tuple[str,
     """(market, window start, mentions, signal) in order of emission."""
     out = fold(state, log(*values, start=start))
     return [
-        (s.signal.market_slug, s.signal.window_start, s.signal.mention_count, s.signal.source_weighted_signal)
+        (
+            s.signal.market_slug,
+            s.signal.window_start,
+            s.signal.mention_count,
+            s.signal.source_weighted_signal,
+        )
         for s in out.signals
     ]
 
@@ -121,10 +126,16 @@ BAD = {
     "without a zone": record(0, article("2025-01-01T10:00:00")),
     "not an ISO-8601 time": record(0, article("noon")),
     "more than 5 minutes later": record(0, article(ARRIVAL + 5 * MINUTE + 1)),
-    "empty market_slug": Record(0, b'{"market_slug":"","title":"","link":"","published_at":'
-        b'"2025-01-01T10:00:00Z","source_weight":1,"keyword_score":1}', key=b"m"),
+    "empty market_slug": Record(
+        0,
+        b'{"market_slug":"","title":"","link":"","published_at":'
+        b'"2025-01-01T10:00:00Z","source_weight":1,"keyword_score":1}',
+        key=b"m",
+    ),
     "the key is not the market_slug": record(0, article(at("10:00")), key=b"other"),
-    "not a finite number": record(0, article(at("10:00"), keyword_score=1e200, source_weight=1e200)),
+    "not a finite number": record(
+        0, article(at("10:00"), keyword_score=1e200, source_weight=1e200)
+    ),
 }
 
 
@@ -222,7 +233,10 @@ def test_a_replay_closes_a_correctable_window_by_the_same_record() -> None:
 def test_allowed_lateness_corrects_a_closed_window() -> None:
     """The row comes again with one more article and the timestamp of its first closing."""
     state = new_state(lateness=30 * MINUTE)
-    first = fold(state, [record(0, article(at("10:30"))), record(1, heartbeat(at("11:10")), timestamp=ARRIVAL + 1)])
+    first = fold(
+        state,
+        [record(0, article(at("10:30"))), record(1, heartbeat(at("11:10")), timestamp=ARRIVAL + 1)],
+    )
     assert [s.signal.mention_count for s in first.signals] == [1]
     second = fold(state, [record(2, article(at("10:40")), timestamp=ARRIVAL + 9)])
     assert [(s.signal.mention_count, s.timestamp) for s in second.signals] == [(2, ARRIVAL + 1)]
