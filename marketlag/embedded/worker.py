@@ -49,12 +49,12 @@ class WorkerProcess:
             tail = "\n".join([line for line in lines if "[INFO]" not in line][-30:])
             raise ReplayError(f"the worker ended with code {code}; the end of its log:\n{tail}")
 
-    def stop(self) -> int:
-        """SIGTERM, and wait. Returns the exit code."""
+    def stop(self, timeout: float = STOP_TIMEOUT) -> int:
+        """SIGTERM, and wait; SIGKILL after *timeout* s. Returns the exit code."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
-                return self.process.wait(STOP_TIMEOUT)
+                return self.process.wait(timeout)
             except subprocess.TimeoutExpired:
                 self.kill()
         return int(self.process.returncode)

@@ -12,7 +12,7 @@ from time import monotonic
 from typing import Any
 
 from aiokafka import TopicPartition
-from aiokafka.errors import CommitFailedError, IllegalStateError
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
@@ -98,10 +98,12 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         return {tp: (begins[TopicPartition(*tp)], ends[TopicPartition(*tp)]) for tp in tps}
 
     @Service.task
-    async def _watch_session(self) -> None:
-        """Notice that the process was out (stopped, suspended) for longer than its session.
+    async def _watch_membership(self) -> None:
+        """End the process when it is not a member of its group any more, for one of two reasons.
 
-        Another worker then has its partitions. What it still wanted to send is stale.
+        It was out (stopped, suspended) for longer than its session: another worker has its
+        partitions, and what it still wanted to send is stale. Or aiokafka has given up on the
+        group coordinator; Faust never asks for its errors, and would wait for partitions for ever.
         """
         timeout = self.app.conf.broker_session_timeout
         last = monotonic()
@@ -114,6 +116,11 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
                 )
                 return
             last = now
+            try:
+                self._ensure_consumer()._coordinator.check_errors()
+            except KafkaError as exc:
+                await self.consumer.crash(EngineError(f"the consumer group is lost: {exc!r}"))
+                return
 
 
 class Consumer(driver.Consumer):

@@ -4,6 +4,7 @@ Shares no code with the engine or the rules. It keeps everything it ever saw and
 from scratch, which is slow and easy to believe.
 """
 
+import itertools
 import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -16,7 +17,7 @@ DAY = 24 * HOUR
 
 def ms(text: str) -> int:
     """Milliseconds of an ISO time, finer digits cut."""
-    moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    moment = datetime.fromisoformat(text)
     return int(moment.replace(microsecond=0).timestamp()) * 1000 + moment.microsecond // 1000
 
 
@@ -152,7 +153,7 @@ def _row(
     still: float,
 ) -> dict[str, Any]:
     signal = run[-1]
-    deltas = [b.signal - a.signal for a, b in zip(run, run[1:], strict=False)]
+    deltas = [b.signal - a.signal for a, b in itertools.pairwise(run)]
     delta = deltas[-1] if deltas else None
     largest = max([0.0, *deltas])
     move = (price["price_delta"] or 0.0) if price else 0.0

@@ -4,6 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,9 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 
 from marketlag.embedded.broker import MockBroker
+from marketlag.embedded.postgres import EmbeddedPostgres
 from marketlag.embedded.worker import WorkerProcess
+from marketlag.errors import ReplayError
 from marketlag.migrate import migrate
 from marketlag.replay.services import worker_env
 from marketlag.settings import Settings, load_settings
@@ -26,6 +29,40 @@ QUICK = {
     "commit_interval": "200ms",
     "fetch_max_wait": "50ms",
 }
+
+
+class StoppablePostgres(EmbeddedPostgres):
+    """A server of the test's own, that can be away for a while."""
+
+    def pause(self) -> None:
+        self._server.stop()
+
+    def resume(self) -> None:
+        self._server.start()
+
+
+def wait_for_log(running: WorkerProcess, text: str) -> None:
+    """Wait until the worker has logged *text*; fail if it ends before."""
+    while text not in running.log.read_text(errors="replace"):
+        running.check()
+        time.sleep(0.1)
+
+
+def ready_worker(settings: Settings, folder: Path) -> WorkerProcess:
+    """A worker that has its partitions.
+
+    librdkafka's mock cluster throws a member out (INVALID_REQUEST) whose SyncGroup comes after the
+    leader's; such a worker ends, and is started again, as a supervisor would.
+    """
+    while True:
+        running = worker(settings, folder)
+        try:
+            wait_for_log(running, "Worker ready")
+        except ReplayError:
+            assert "InvalidRequestError" in running.log.read_text()
+            running.log.unlink()
+        else:
+            return running
 
 
 def on_database(dsn: str, name: str) -> str:

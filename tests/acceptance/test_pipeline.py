@@ -1,0 +1,225 @@
+"""Workers as processes, on an embedded broker and a real Postgres, with things going wrong."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from marketlag import kafka
+from marketlag.embedded.worker import WorkerProcess
+from marketlag.event_time import DAY, format_ms, from_datetime
+from marketlag.migrate import migrate
+from marketlag.replay.inputs import Outgoing
+from marketlag.replay.progress import Progress
+from marketlag.replay.run import Replay
+from marketlag.settings import Settings
+from marketlag.topics import LAG_SIGNALS, RSS_EVENTS, RSS_SIGNALS
+from tests.support import workload
+from tests.support.logs import at, heartbeat
+from tests.support.services import (
+    StoppablePostgres,
+    new_database,
+    pipeline,
+    query,
+    ready_worker,
+    table,
+    wait_for_log,
+    worker,
+)
+
+#: What differs between two runs over the same articles: times of arrival and of writing.
+CLOCK = ("created_at", "updated_at", "detected_at")
+
+
+def moved_by_days(sent: Outgoing, days: int) -> Outgoing:
+    """The same article, days later, under an id of its own."""
+    value = json.loads(sent.value)
+    assert sent.time is not None
+    value["published_at"] = format_ms(sent.time + days * DAY)
+    return workload.outgoing(value)
+
+
+def replay(
+    settings: Settings,
+    running: WorkerProcess,
+    articles: Sequence[Outgoing],
+    prices: Sequence[Outgoing],
+    **options: Any,
+) -> Replay:
+    replaying = Replay(settings, check=running.check, **options)
+    asyncio.run(replaying.run(articles, prices, flush=True))
+    return replaying
+
+
+@pytest.fixture(scope="module")
+def calm(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """The rows of the workload when nothing goes wrong."""
+    dsn = new_database(postgres, "calm")
+    with (
+        pipeline(dsn) as settings,
+        worker(settings, tmp_path_factory.mktemp("calm")) as running,
+    ):
+        replay(settings, running, workload.articles(4_000), workload.prices(24))
+    rows = table(dsn, without=CLOCK)
+    assert len(rows) > 200
+    return rows
+
+
+def test_poison_goes_to_the_dlq_and_nothing_else_is_lost(database: str, tmp_path: Path) -> None:
+    """10,000 records, 500 of them bad: the same rows as without, a reason for each, no restart."""
+    good_articles, good_prices = workload.articles(9_000), workload.prices(50)
+    bad_articles, bad_prices = workload.bad_articles(400), workload.bad_prices(100)
+    with pipeline(database) as settings, worker(settings, tmp_path / "w") as running:
+        poisoned = replay(
+            settings,
+            running,
+            workload.mixed(good_articles, bad_articles),
+            workload.mixed(good_prices, bad_prices),
+        )
+        running.check()
+    rows = table(database, without=CLOCK)
+    reasons = list(poisoned.refused.values())
+    assert len(reasons) == 500
+    assert all(reasons)
+    assert len({reason.split(",")[0] for reason in reasons}) >= 12
+    assert running.log.read_text().count("Worker ready") == 1
+    clean = new_database(database, f"clean_{running.process.pid}")
+    with pipeline(clean) as settings, worker(settings, tmp_path / "w2") as running:
+        replay(settings, running, good_articles, good_prices)
+    assert table(clean, without=CLOCK) == rows
+
+
+def test_a_second_replay_into_the_full_database_changes_no_row(
+    database: str, tmp_path: Path
+) -> None:
+    """Neither on the same broker, where everything is late now, nor on a new one."""
+    articles, prices = workload.articles(2_000), workload.prices(12)
+    with pipeline(database) as settings, worker(settings, tmp_path / "w") as running:
+        replay(settings, running, articles, prices)
+        before = table(database)
+        replay(settings, running, articles, prices)
+        assert table(database) == before
+    with pipeline(database) as settings, worker(settings, tmp_path / "w2") as running:
+        replay(settings, running, articles, prices)
+    assert table(database) == before
+
+
+def test_two_workers_share_the_partitions(
+    database: str, tmp_path: Path, calm: list[dict[str, Any]]
+) -> None:
+    """The rows are the same, and each of the two has done a part."""
+    with (
+        pipeline(database, session_timeout="6s") as settings,
+        ready_worker(settings, tmp_path / "a") as first,
+        ready_worker(settings, tmp_path / "b") as second,
+    ):
+        replay(settings, first, workload.articles(4_000), workload.prices(24))
+        second.check()
+        states = [list((tmp_path / name).rglob("rss_hours-*.db")) for name in "ab"]
+    assert table(database, without=CLOCK) == calm
+    assert all(states)
+
+
+def test_a_killed_worker_is_replaced_and_the_rows_are_the_same(
+    database: str, tmp_path: Path, calm: list[dict[str, Any]]
+) -> None:
+    """SIGKILL with windows open in memory, then in mid-work; the last worker has no old state."""
+    articles, prices = workload.articles(4_000), workload.prices(24)
+    with pipeline(database, session_timeout="6s") as settings:
+        with worker(settings, tmp_path / "a") as first:
+            asyncio.run(
+                Replay(settings, check=first.check).run(articles[:2_500], prices, flush=False)
+            )
+            first.kill()
+        assert 0 < len(table(database)) < len(calm)
+        with worker(settings, tmp_path / "a") as second:
+            asyncio.run(send(settings, articles[2_500:3_500]))
+            wait_for_log(second, "Worker ready")
+            second.kill()
+        with worker(settings, tmp_path / "b") as third:
+            replay(settings, third, articles[3_500:], [])
+    assert table(database, without=CLOCK) == calm
+
+
+async def send(settings: Settings, articles: Sequence[Outgoing]) -> None:
+    async with kafka.producer(settings) as producer:
+        for each in articles:
+            await producer.send(RSS_EVENTS, each.value, key=each.key)
+
+
+def test_sigterm_ends_the_worker_in_good_order(database: str, tmp_path: Path) -> None:
+    """Rows that wait for their batch are written before it goes, within 10 s; the code is 0."""
+    with (
+        pipeline(database, sink_max_wait="1h", sink_max_rows=10_000) as settings,
+        worker(settings, tmp_path / "w") as running,
+    ):
+        waiting = asyncio.run(rows_waiting_for_their_batch(settings))
+        assert table(database) == []
+        assert running.stop(timeout=10.0) == 0
+        assert len(table(database)) == waiting > 0
+        assert asyncio.run(unread(settings)) == 0
+
+
+async def rows_waiting_for_their_batch(settings: Settings) -> int:
+    """Send articles; return how many rows came of them, once all are in the sink's topic."""
+    await send(settings, workload.articles(600))
+    closing = workload.outgoing(heartbeat(at("23:00")))
+    async with kafka.producer(settings) as producer:
+        for partition in range(settings.partitions):
+            await producer.send_and_wait(RSS_EVENTS, closing.value, key=b"h", partition=partition)
+    async with kafka.admin(settings) as admin, kafka.consumer(settings) as consumer:
+        progress = Progress(settings, admin, consumer)
+        while await progress.unread(RSS_EVENTS, RSS_SIGNALS):
+            await asyncio.sleep(0.1)
+        extents = await progress.extents(LAG_SIGNALS)
+        return sum(extent.end for extent in extents.values())
+
+
+async def unread(settings: Settings) -> int:
+    async with kafka.admin(settings) as admin, kafka.consumer(settings) as consumer:
+        return await Progress(settings, admin, consumer).unread(LAG_SIGNALS)
+
+
+def test_the_run_outlives_a_postgres_that_is_away(tmp_path: Path) -> None:
+    """Absent at the start, then stopped for 20 s in mid-run: it completes by itself."""
+    first, second = workload.articles(3_000), workload.articles(500, seed=1, per_hour=50)
+    later = [moved_by_days(each, 3) for each in second]
+    with StoppablePostgres() as server:
+        migrate(server.dsn)
+        with pipeline(server.dsn) as settings, worker(settings, tmp_path / "w") as running:
+            for articles, outage in ((first, 3.0), (later, 20.0)):
+                server.pause()
+                back = threading.Timer(outage, server.resume)
+                back.start()
+                replaying = replay(settings, running, articles, [])
+                back.join()
+                rows = table(server.dsn)
+                assert {
+                    (row["market"], format_ms(from_datetime(row["window"]))) for row in rows
+                } >= (replaying.signals.keys())
+            assert running.log.read_text().count("Worker ready") == 1
+
+
+def test_a_row_that_postgres_refuses_goes_to_the_dlq(database: str, tmp_path: Path) -> None:
+    """With Postgres's reason; the other rows of its batch are written."""
+    query(
+        database,
+        "ALTER TABLE lag_signals_history ADD CHECK (market <> 'market-3' OR mention_count % 2 = 0)",
+    )
+    articles, prices = workload.articles(2_000), workload.prices(12)
+    with pipeline(database) as settings, worker(settings, tmp_path / "w") as running:
+        replaying = replay(settings, running, articles, prices)
+    rows = {(row["market"], format_ms(from_datetime(row["window"]))) for row in table(database)}
+    refused = {
+        key
+        for key, signal in replaying.signals.items()
+        if key[0] == "market-3" and signal.mention_count % 2
+    }
+    assert refused
+    assert rows == replaying.signals.keys() - refused
+    assert {source[0] for source in replaying.refused} == {LAG_SIGNALS}
+    assert all(reason.startswith("23514 ") for reason in replaying.refused.values())
