@@ -39,6 +39,7 @@ def draw(rows: Sequence[asyncpg.Record], path: Path, *, title: str, note: str) -
 def _panel(panel: Any, market: str, rows: Sequence[asyncpg.Record]) -> None:
     from matplotlib import dates
 
+    untyped: Any = dates
     hour = timedelta(hours=1)
     windows = [row["window"].astimezone(UTC) for row in rows]
     for row, window in zip(rows, windows, strict=True):
@@ -55,8 +56,8 @@ def _panel(panel: Any, market: str, rows: Sequence[asyncpg.Record]) -> None:
     )
     panel.set_ylabel("signal", color=SIGNAL)
     panel.set_title(market, loc="left", fontsize=10)
-    panel.xaxis.set_major_locator(dates.DayLocator(tz=UTC))
-    panel.xaxis.set_major_formatter(dates.DateFormatter("%a %d %b", tz=UTC))
+    panel.xaxis.set_major_locator(untyped.DayLocator(tz=UTC))
+    panel.xaxis.set_major_formatter(untyped.DateFormatter("%a %d %b", tz=UTC))
     prices = panel.twinx()
     prices.plot(
         windows,

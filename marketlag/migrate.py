@@ -1,13 +1,16 @@
 """The schema: plain SQL files in ``migrations/``, applied in order, recorded, once."""
 
-import importlib.resources
 import logging
 from contextlib import closing
+from pathlib import Path
 
 import psycopg
 import yoyo
 
 from marketlag.errors import DatabaseError
+
+#: The folder lies beside the package, in a checkout as in an installed wheel.
+MIGRATIONS = Path(__file__).parent.parent / "migrations"
 
 #: Any number of our own: all `marketlag migrate` processes of a database queue up behind it.
 _ADVISORY_LOCK = 0x4D4C4147
@@ -23,25 +26,18 @@ def migrate(dsn: str) -> list[str]:
             guard.execute("SELECT pg_advisory_lock(%s)", (_ADVISORY_LOCK,))
             return _apply(dsn)
     except psycopg.Error as exc:
-        raise DatabaseError(f"Postgres: {_one_line(exc)}") from None
+        raise DatabaseError(f"Postgres: {' '.join(str(exc).split())}") from None
 
 
 def _apply(dsn: str) -> list[str]:
     logging.getLogger("yoyo").setLevel(logging.WARNING)
-    scheme, rest = dsn.split("://", 1)
-    del scheme
-    with importlib.resources.as_file(importlib.resources.files("migrations")) as folder:
-        backend = yoyo.get_backend(f"postgresql+psycopg://{rest}")
-        try:
-            # We hold the advisory lock, so a lock row can only be of a process that was killed.
-            backend.break_lock()
-            with backend.lock():
-                missing = backend.to_apply(yoyo.read_migrations(str(folder)))
-                backend.apply_migrations(missing)
-        finally:
-            backend.connection.close()
+    backend = yoyo.get_backend(f"postgresql+psycopg://{dsn.split('://', 1)[1]}")
+    try:
+        # We hold the advisory lock, so a lock row can only be of a process that was killed.
+        backend.break_lock()
+        with backend.lock():
+            missing = backend.to_apply(yoyo.read_migrations(str(MIGRATIONS)))
+            backend.apply_migrations(missing)
+    finally:
+        backend.connection.close()
     return [migration.id for migration in missing]
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

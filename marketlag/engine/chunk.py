@@ -93,20 +93,20 @@ class ChunkStream(faust.Stream[Chunk]):
 
 
 class PerPartition(Generic[State]):
-    """An agent's state, one per partition number, opened anew in every generation.
+    """An agent's state, one per partition number, opened anew whenever partitions are assigned.
 
     Topics that are joined share the partition number, and so the state.
     """
 
     def __init__(self, open_state: Callable[[Chunk], State]) -> None:
         self._open = open_state
-        self._generation = -1
+        self._term = -1
         self._states: dict[int, State] = {}
 
     def __getitem__(self, chunk: Chunk) -> State:
-        if chunk.lease.generation != self._generation:
+        if chunk.lease.term != self._term:
             self._states.clear()
-            self._generation = chunk.lease.generation
+            self._term = chunk.lease.term
         if chunk.partition not in self._states:
             self._states[chunk.partition] = self._open(chunk)
         return self._states[chunk.partition]

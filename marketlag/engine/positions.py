@@ -34,6 +34,9 @@ class Lease:
     offset: int
     metadata: str = ""
     truncated: bool = False
+    #: Counts the times that this process was given partitions. Unlike the generation it never
+    #: repeats, not even when the group is made anew.
+    term: int = field(default=0, init=False)
     #: The newest point that the agent declared.
     declared: Point | None = field(default=None, init=False)
 
@@ -62,6 +65,7 @@ class Positions:
 
     def __init__(self) -> None:
         self.generation = -1
+        self._term = 0
         self._leases: dict[TP, Lease] = {}
         self._next: dict[TP, int] = {}
         self._gaps: dict[TP, tuple[int, int]] = {}
@@ -71,7 +75,9 @@ class Positions:
         """Begin a generation. What was declared for an older one is forgotten."""
         self.close()
         self.generation = generation
+        self._term += 1
         for lease in leases:
+            lease.term = self._term
             self._leases[lease.tp] = lease
             self._next[lease.tp] = lease.offset
             self._committed[lease.tp] = Point(lease.offset, lease.metadata)

@@ -1,4 +1,4 @@
-"""One partition of the pipeline in memory: logs, commits, tables, crashes, and an upserting database.
+"""One partition of the pipeline in memory: logs, commits, tables, crashes, an upserting database.
 
 The rules are the real ones; Kafka and RocksDB are lists and dicts, so that thousands of histories
 can be tried.

@@ -1,1 +1,0 @@
-"""Plain SQL, applied in order by ``marketlag migrate``."""

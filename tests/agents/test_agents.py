@@ -1,0 +1,132 @@
+"""Each agent in process: a chunk in, exact records out."""
+
+import json
+
+import msgspec
+
+from agents.lag import lag
+from agents.prices import prices
+from agents.rss_signals import rss_signals
+from marketlag.engine.positions import Point
+from marketlag.event_time import HOUR, format_ms
+from marketlag.rules.signals import RecoveryPoint
+from marketlag.topics import (
+    DLQ_MAX_BYTES,
+    LAG_SIGNALS,
+    PRICE_HOURLY,
+    PRICE_NORMALIZED,
+    RSS_EVENTS,
+    RSS_LATE,
+    RSS_SIGNALS,
+    dlq,
+)
+from tables.price_hours import price_hours
+from tables.rss_hours import rss_hours
+from tests.agents.conftest import Bench
+from tests.support.logs import ARRIVAL, Record, article, at, heartbeat, log, price, record
+from tests.unit.test_lags import signal
+
+TEN = at("10:00")
+
+
+async def test_job_1_sends_closed_windows_late_articles_and_refused_records(bench: Bench) -> None:
+    """Each to its topic; what it declares is the recovery point."""
+    bench.begin((RSS_EVENTS, Point(0)))
+    declared = await bench.run(
+        rss_signals,
+        RSS_EVENTS,
+        log(article(TEN), heartbeat(at("11:30")), article(TEN + 1), b"junk", article(at("11:40"))),
+    )
+    [closed] = bench.outbox.topic(RSS_SIGNALS)
+    assert json.loads(closed.value or b"") == {
+        "market_slug": "m",
+        "window_start": "2025-01-01T10:00:00Z",
+        "window_end": "2025-01-01T11:00:00Z",
+        "mention_count": 1,
+        "keyword_score": 1.0,
+        "source_weighted_signal": 1.0,
+        "source_weight_avg": 1.0,
+    }
+    assert (closed.key, closed.timestamp) == (b"m", ARRIVAL)
+    [late] = bench.outbox.topic(RSS_LATE)
+    assert late.headers == {"topic": b"rss.events", "partition": b"0", "offset": b"2"}
+    [refused] = bench.outbox.topic(dlq(RSS_EVENTS))
+    assert (refused.value, refused.headers["offset"]) == (b"junk", b"3")
+    assert refused.headers["error"].startswith(b"not JSON")
+    assert declared is not None
+    assert declared.offset == 4
+    assert RecoveryPoint.parse(declared.metadata).done == 5
+
+
+async def test_job_1_goes_on_from_its_recovery_point(bench: Bench) -> None:
+    """In a new generation the windows come back out of the log."""
+    records = log(article(TEN), article(TEN + 1))
+    bench.begin((RSS_EVENTS, Point(0)))
+    declared = await bench.run(rss_signals, RSS_EVENTS, records)
+    assert declared is not None
+    bench.begin((RSS_EVENTS, declared))
+    closing = record(2, heartbeat(at("12:00")))
+    await bench.run(rss_signals, RSS_EVENTS, [*records[declared.offset :], closing])
+    [closed] = bench.outbox.topic(RSS_SIGNALS)
+    assert json.loads(closed.value or b"")["mention_count"] == 2
+
+
+async def test_a_value_too_large_for_the_dlq_is_cut_and_marked(bench: Bench) -> None:
+    """Its first two MiB, and its true size in a header."""
+    bench.begin((RSS_EVENTS, Point(0)))
+    size = 3 * 1024 * 1024
+    await bench.run(rss_signals, RSS_EVENTS, [record(0, b"x" * size)])
+    [refused] = bench.outbox.topic(dlq(RSS_EVENTS))
+    assert len(refused.value or b"") == DLQ_MAX_BYTES
+    assert refused.headers["truncated-from"] == str(size).encode()
+
+
+async def test_job_2_keys_prices_by_market(bench: Bench) -> None:
+    """With the source offset; the point is the next offset."""
+    bench.begin((PRICE_HOURLY, Point(7)))
+    chunk = log(price(TEN, 1.05, None), price(TEN, 1.7), start=7)
+    assert await bench.run(prices, PRICE_HOURLY, chunk) == Point(9)
+    [sent] = bench.outbox.topic(PRICE_NORMALIZED)
+    assert (sent.key, sent.headers) == (b"m", {"source-offset": b"7"})
+    assert (json.loads(sent.value or b"")["price"]) == 1.0
+    assert len(bench.outbox.topic(dlq(PRICE_HOURLY))) == 1
+
+
+async def test_job_3_joins_and_keeps_facts(bench: Bench) -> None:
+    """Signal first, price later: two versions of the row; both facts are in their tables."""
+    bench.begin((RSS_SIGNALS, Point(0)), (PRICE_NORMALIZED, Point(0)))
+    declared = await bench.run(lag, RSS_SIGNALS, [Record(0, signal(TEN, 2.0))])
+    assert declared == Point(1, str(TEN))
+    await bench.run(lag, PRICE_NORMALIZED, log(price(TEN, 0.4)))
+    rows = [json.loads(each.value or b"") for each in bench.outbox.topic(LAG_SIGNALS)]
+    assert [row["price"] for row in rows] == [None, 0.4]
+    assert rows[0]["version"] < rows[1]["version"]
+    assert [(m, s, f.signal) for m, s, f in rss_hours.facts(0)] == [("m", TEN, 2.0)]
+    assert [(m, s, f.price) for m, s, f in price_hours.facts(0)] == [("m", TEN, 0.4)]
+    keys = [msgspec.json.decode(message.key) for message in bench.outbox.changelog]
+    assert keys == [["m", [TEN / 1000, TEN / 1000 + 3599.9]]] * 2
+
+
+async def test_job_3_rebuilds_its_index_from_the_tables(bench: Bench) -> None:
+    """In a new generation LAG goes on, and the price is still there."""
+    bench.begin((RSS_SIGNALS, Point(0)), (PRICE_NORMALIZED, Point(0)))
+    await bench.run(lag, RSS_SIGNALS, [Record(0, signal(TEN, 2.0))])
+    await bench.run(lag, PRICE_NORMALIZED, log(price(TEN + HOUR, 0.4)))
+    bench.begin((RSS_SIGNALS, Point(1, str(TEN))), (PRICE_NORMALIZED, Point(1, str(TEN + HOUR))))
+    await bench.run(lag, RSS_SIGNALS, [Record(1, signal(TEN + HOUR, 5.0))])
+    row = json.loads(bench.outbox.topic(LAG_SIGNALS)[-1].value or b"")
+    assert (row["window"], row["signal_delta"], row["price"]) == (format_ms(TEN + HOUR), 3.0, 0.4)
+
+
+async def test_job_3_deletes_what_both_committed_clocks_have_passed(bench: Bench) -> None:
+    """From RocksDB, and from the changelog by tombstones."""
+    bench.begin((RSS_SIGNALS, Point(0)), (PRICE_NORMALIZED, Point(0)))
+    await bench.run(lag, RSS_SIGNALS, [Record(0, signal(TEN))])
+    await bench.run(lag, PRICE_NORMALIZED, log(price(TEN)))
+    far = TEN + 40 * 24 * HOUR
+    bench.begin((RSS_SIGNALS, Point(1, str(far))), (PRICE_NORMALIZED, Point(1, str(far))))
+    bench.outbox.changelog.clear()
+    await bench.run(lag, RSS_SIGNALS, [Record(1, signal(far))])
+    assert [start for _, start, _ in rss_hours.facts(0)] == [far]
+    assert list(price_hours.facts(0)) == []
+    assert [message.value for message in bench.outbox.changelog].count(None) == 2
