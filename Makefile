@@ -38,7 +38,7 @@ types: install ## mypy, strict
 check: test lint types ## everything that CI checks
 
 cost: install ## CPU of the worker against the same job as a plain Faust agent
-	@$(BIN)/python -m tests.cost
+	@$(BIN)/python -m bench.cost
 
 lock: ## renew requirements/*.txt from pyproject.toml (needs uv)
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

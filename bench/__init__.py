@@ -1,0 +1,1 @@
+"""Measurements. Each is a command; none is a test."""
