@@ -31,12 +31,13 @@ from marketlag.migrate import migrate
 from marketlag.replay.progress import Progress
 from marketlag.replay.services import worker_env
 from marketlag.settings import Settings, load_settings
-from marketlag.topics import RSS_EVENTS, TopicSpec, topic_specs
+from marketlag.topics import RSS_EVENTS, RSS_LATE, RSS_SIGNALS, TopicSpec, topic_specs
 
 START = parse_ms("2025-01-01T00:00:00Z")
 #: Articles in an hour, over all markets.
 PER_HOUR = 5_000
-BATCH = 2_000
+BATCH = 5_000
+PARTITIONS = 3
 
 
 class Cost(NamedTuple):
@@ -50,7 +51,18 @@ class Cost(NamedTuple):
 def make_articles(count: int) -> list[tuple[bytes, bytes]]:
     """Realistic articles of about 450 bytes; 20 markets, 2 % of them late."""
     rng = random.Random(1)  # noqa: S311 - a workload, not a secret
-    words = "Fed rates inflation Powell markets bonds outlook decision hike cut".split()
+    words = "Fed rates inflation Powell markets bonds outlook decision hike cut".split()  # noqa: SIM905
+        "Fed",
+        "rates",
+        "inflation",
+        "Powell",
+        "markets",
+        "bonds",
+        "outlook",
+        "decision",
+        "hike",
+        "cut",
+    ]
     articles = []
     for index in range(count):
         published = START + index * HOUR // PER_HOUR - (4 * HOUR if rng.random() < 0.02 else 0)
@@ -87,7 +99,7 @@ async def feed(
     ):
         progress = Progress(settings, admin, consumer)
         size = sum(len(value) for _, value in articles) / len(articles) + 100
-        most_unread = int(SAFE_UNREAD_BYTES / size)
+        most_unread = int(1.2 * PARTITIONS * SAFE_UNREAD_BYTES / size)
         before, started, rss = process.cpu_times(), time.monotonic(), 0
         sent = 0
         while (read := await done(progress)) < len(articles):
@@ -106,10 +118,10 @@ async def feed(
 
 def ours(articles: list[tuple[bytes, bytes]], dsn: str, folder: Path) -> Cost:
     """The whole worker, with its four agents."""
-    settings = load_settings(partitions=1)
+    settings = load_settings(partitions=PARTITIONS)
     with MockBroker(topic_specs(settings)) as broker:
         settings = load_settings(
-            partitions=1,
+            partitions=PARTITIONS,
             broker_url=broker.url,
             postgres_dsn=dsn,
             datadir=folder / "state",
@@ -130,9 +142,10 @@ def ours(articles: list[tuple[bytes, bytes]], dsn: str, folder: Path) -> Cost:
 
 def plain(articles: list[tuple[bytes, bytes]], folder: Path) -> Cost:
     """The plain agent."""
-    topics = [TopicSpec(RSS_EVENTS, 1, 0), TopicSpec("plain-hours-changelog", 1, None)]
+    names = (RSS_EVENTS, RSS_LATE, RSS_SIGNALS, "plain-hours-changelog", "plain-seen-changelog")
+    topics = [TopicSpec(name, PARTITIONS, None) for name in names]
     with MockBroker(topics) as broker:
-        settings = load_settings(partitions=1, broker_url=broker.url, app_id="plain")
+        settings = load_settings(partitions=PARTITIONS, broker_url=broker.url, app_id="plain")
         env = {
             "PLAIN_BROKER": broker.url.replace("kafka://", "aiokafka://"),
             "PLAIN_DATADIR": str(folder / "plain"),

@@ -7,7 +7,6 @@ Windows and watermarks compare times millions of times, so inside MarketLag a ti
 
 import re
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 
 SECOND = 1_000
 MINUTE = 60 * SECOND
@@ -22,7 +21,16 @@ _MILLISECOND = timedelta(milliseconds=1)
 _ISO = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:[.,](\d+))?([Zz]|[+-]\d\d:?\d\d)?", re.ASCII
 )
-_SECONDS = {f"{second:02d}": second * SECOND for second in range(60)}
+# Nearly every time on the wire looks like 2025-01-01T06:24:34[.397]Z. That shape is three
+# dictionary look-ups: the hour is remembered once it was parsed, the rest is known beforehand.
+_HOURS: dict[str, int] = {}
+_MAX_HOURS = 10_000
+_IN_HOUR = {
+    f"{minute:02d}:{second:02d}": minute * MINUTE + second * SECOND
+    for minute in range(60)
+    for second in range(60)
+}
+_FRACTIONS = {"Z": 0, **{f".{ms:03d}Z": ms for ms in range(SECOND)}}
 
 
 def parse_ms(text: str) -> int:
@@ -31,22 +39,15 @@ def parse_ms(text: str) -> int:
     Raises ``ValueError`` for anything else, also for a time without a zone: guessing the zone
     would move an article to another hour.
     """
-    # Nearly every time on the wire looks like 2025-01-01T06:24:34[.397]Z; that shape is read
-    # without a regular expression, with the minute cached.
-    if text[-1:] == "Z" and len(text) >= 20:
-        second = _SECONDS.get(text[17:19])
-        if second is not None:
-            fraction = text[20:-1]
-            if not fraction and text[19] == "Z":
-                return _minute(text[:17]) + second
-            if text[19] == "." and fraction.isdigit() and fraction.isascii():
-                return _minute(text[:17]) + second + int(f"{fraction}00"[:3])
-    return _parse_any(text)
-
-
-@lru_cache(maxsize=16_384)
-def _minute(prefix: str) -> int:
-    return _parse_any(f"{prefix}00Z")
+    try:
+        return _HOURS[text[:14]] + _IN_HOUR[text[14:19]] + _FRACTIONS[text[19:]]
+    except KeyError:
+        time = _parse_any(text)
+        if text[10] == "T" and text[19:] in _FRACTIONS:
+            if len(_HOURS) >= _MAX_HOURS:
+                _HOURS.clear()
+            _HOURS[text[:14]] = time - time % HOUR
+        return time
 
 
 def _parse_any(text: str) -> int:

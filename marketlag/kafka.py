@@ -15,6 +15,8 @@ from marketlag.settings import Settings
 from marketlag.topics import DLQ_MAX_BYTES, RECORD_OVERHEAD, TopicSpec, topic_specs
 
 REQUEST_TIMEOUT_MS = 30_000
+#: Just below the broker's default limit; the embedded broker gives one batch a fetch.
+MAX_BATCH_BYTES = 900 * 1024
 
 
 def client_options(settings: Settings) -> dict[str, Any]:
@@ -53,7 +55,7 @@ async def producer(settings: Settings) -> AsyncIterator[AIOKafkaProducer]:
         **client_options(settings),
         acks="all",
         linger_ms=5,
-        max_batch_size=256 * 1024,
+        max_batch_size=MAX_BATCH_BYTES,
         max_request_size=2 * DLQ_MAX_BYTES + RECORD_OVERHEAD,
     )
     async with _started(client, settings) as started:

@@ -121,7 +121,7 @@ class LagRow(msgspec.Struct, frozen=True, kw_only=True):
     version: tuple[int, int, int, int]
 
 
-def refuse_unreadable(record: LogRecord) -> bytes:
+def readable(record: LogRecord) -> bytes:
     """The value of *record*; raises ``Refusal`` where there is nothing to decode."""
     value = record.value
     if value is None:
@@ -133,10 +133,9 @@ def refuse_unreadable(record: LogRecord) -> bytes:
     return value
 
 
-def refuse_future(name: str, time_ms: int, record: LogRecord) -> None:
-    """Raise ``Refusal`` for a time that lies ahead of the record's own arrival."""
-    if time_ms > record.timestamp + MAX_AHEAD_MS:
-        raise Refusal(f"{name} is more than 5 minutes later than the record's own timestamp")
+def too_far_ahead(name: str) -> Refusal:
+    """For a time more than ``MAX_AHEAD_MS`` ahead of the record's own arrival."""
+    return Refusal(f"{name} is more than 5 minutes later than the record's own timestamp")
 
 
 def undecodable(exc: Exception) -> str:

@@ -1,11 +1,14 @@
 """The Faust app with our transport, tables and settings."""
 
+import asyncio
+import gc
 import ssl
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
 import faust
+import uvloop
 from faust.transport.base import Transport as TransportBase
 from mode import CrashingSupervisor
 
@@ -20,6 +23,7 @@ from marketlag.topics import DLQ_MAX_BYTES, RECORD_OVERHEAD
 
 #: Kafka wants several heartbeats within a session.
 HEARTBEATS_PER_SESSION = 10
+GC_THRESHOLD = (50_000, 20, 50)
 #: Confirmation of a record may take this long before the process gives up.
 PRODUCER_TIMEOUT = 60.0
 
@@ -75,6 +79,17 @@ class App(faust.App):
             **options,
         )
         self._settings = settings
+
+    def worker_init(self) -> None:
+        """Called by Faust's command line before there is an event loop."""
+        super().worker_init()
+        # The consumer and the agents are two threads; most of what is left of the overhead is
+        # their loops waking each other, which uvloop does at a fraction of the cost.
+        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+        # A chunk is thousands of records without cycles that are gone a moment later; looking for
+        # cycles among them every 700 allocations finds none.
+        gc.freeze()
+        gc.set_threshold(*GC_THRESHOLD)
 
     def _new_consumer(self) -> Any:
         consumer: Any = super()._new_consumer()

@@ -6,12 +6,13 @@ import msgspec
 
 from marketlag.event_time import HOUR, format_ms, parse_ms
 from marketlag.records import (
+    MAX_AHEAD_MS,
     LogRecord,
     Price,
     Refusal,
     Refused,
-    refuse_future,
-    refuse_unreadable,
+    readable,
+    too_far_ahead,
     undecodable,
 )
 
@@ -35,7 +36,7 @@ class PriceOutputs(msgspec.Struct):
 
 def check(record: LogRecord) -> Price:
     """Decode one record of ``polymarket.price_hourly``. Raises ``Refusal``."""
-    value = refuse_unreadable(record)
+    value = readable(record)
     try:
         price = _decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
@@ -63,7 +64,8 @@ def _time(name: str, text: str, record: LogRecord) -> int:
         time_ms = parse_ms(text)
     except ValueError as exc:
         raise Refusal(f"{name} is {exc}") from None
-    refuse_future(name, time_ms, record)
+    if time_ms > record.timestamp + MAX_AHEAD_MS:
+        raise too_far_ahead(name)
     return time_ms
 
 

@@ -14,8 +14,8 @@ Open windows live in memory only: the log is their state. ``recovery_point`` nam
 from which the same windows come out again, and what has to be known beside the log.
 """
 
-import math
 from collections.abc import Iterable
+from math import isfinite
 from typing import Final
 
 import msgspec
@@ -23,14 +23,15 @@ import msgspec
 from marketlag.event_time import BEGINNING, format_ms, parse_ms
 from marketlag.records import (
     HEARTBEAT,
+    MAX_AHEAD_MS,
     Article,
     Heartbeat,
     LogRecord,
     Refusal,
     Refused,
     Signal,
-    refuse_future,
-    refuse_unreadable,
+    readable,
+    too_far_ahead,
     undecodable,
 )
 from marketlag.windows import closes, tumbling
@@ -163,25 +164,26 @@ def read_article(record: LogRecord) -> tuple[Article | None, int]:
 
     Returns the article (``None`` for a heartbeat) and its event time. Raises ``Refusal``.
     """
-    value = refuse_unreadable(record)
+    value = readable(record)
     try:
         article = _decode_article(value)
+        published = parse_ms(article.published_at)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         return None, _read_heartbeat(record, value, exc)
-    try:
-        published = parse_ms(article.published_at)
     except ValueError as exc:
         raise Refusal(f"published_at is {exc}") from None
-    refuse_future("published_at", published, record)
-    if article.market_slug == HEARTBEAT:
+    if published > record.timestamp + MAX_AHEAD_MS:
+        raise too_far_ahead("published_at")
+    market = article.market_slug
+    if market == HEARTBEAT:
         return None, published
-    if not article.market_slug:
+    if not market:
         raise Refusal("empty market_slug")
-    if record.key != article.market_slug.encode():
+    if record.key != market.encode():
         # The key is what puts a market into one partition; a second partition would make a
         # second, contradicting signal for the same hour.
         raise Refusal("the key is not the market_slug")
-    if not math.isfinite(article.keyword_score * article.source_weight):
+    if not isfinite(article.keyword_score * article.source_weight):
         raise Refusal("keyword_score * source_weight is not a finite number")
     return article, published
 
@@ -196,7 +198,8 @@ def _read_heartbeat(record: LogRecord, value: bytes, why: Exception) -> int:
         raise Refusal(undecodable(why)) from None
     except ValueError as exc:
         raise Refusal(f"published_at is {exc}") from None
-    refuse_future("published_at", published, record)
+    if published > record.timestamp + MAX_AHEAD_MS:
+        raise too_far_ahead("published_at")
     return published
 
 
