@@ -51,20 +51,7 @@ class Cost(NamedTuple):
 def make_articles(count: int) -> list[tuple[bytes, bytes]]:
     """Realistic articles of about 450 bytes; 20 markets, 2 % of them late."""
     rng = random.Random(1)  # noqa: S311 - a workload, not a secret
-    words = [
-        *[
-            "Fed",
-            "rates",
-            "inflation",
-            "Powell",
-            "markets",
-            "bonds",
-            "outlook",
-            "decision",
-            "hike",
-            "cut",
-        ]
-    ]
+    words = ["Fed", "rates", "inflation", "Powell", "markets", "bonds", "outlook", "cut"]
     articles = []
     for index in range(count):
         published = START + index * HOUR // PER_HOUR - (4 * HOUR if rng.random() < 0.02 else 0)
