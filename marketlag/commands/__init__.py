@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 import click
+from aiokafka.errors import KafkaError
 from faust.cli.base import cli
 
 from marketlag.errors import MarketLagError
@@ -23,6 +24,8 @@ def command(**options: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
                 return function(*args, **kwargs)
             except MarketLagError as exc:
                 raise click.ClickException(str(exc)) from None
+            except KafkaError as exc:
+                raise click.ClickException(f"Kafka: {exc}") from None
 
         # Click makes the examples in a docstring a paragraph; \b keeps their lines.
         cli.command(**options)(run)

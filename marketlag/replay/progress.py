@@ -7,6 +7,7 @@ input has written all of its output, and the next stage's end is final.
 from collections import deque
 from typing import NamedTuple
 
+import stamina
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
@@ -33,11 +34,7 @@ class Extent(NamedTuple):
 
 
 class Progress:
-    """Asks Kafka about the pipeline's topics.
-
-    Args:
-        before: offsets from which this replay's own records count; others were there before.
-    """
+    """Asks Kafka about the pipeline's topics."""
 
     def __init__(
         self, settings: Settings, admin: AIOKafkaAdminClient, consumer: AIOKafkaConsumer
@@ -47,6 +44,8 @@ class Progress:
         self._admin = admin
         self._consumer = consumer
 
+    # A new cluster makes the offsets topic at the first question, and is not ready for a moment.
+    @stamina.retry(on=lambda exc: bool(getattr(exc, "retriable", False)), timeout=60)
     async def extents(self, *topics: str) -> dict[TopicPartition, Extent]:
         tps = [TopicPartition(topic, p) for topic in topics for p in self._partitions]
         points = await self._admin.list_consumer_group_offsets(self._group, partitions=tps)
