@@ -14,6 +14,7 @@ from typing import Any
 from aiokafka import TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
+from faust.transport.consumer import Fetcher as FaustFetcher
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 from faust.types.transports import TPorTopicSet
@@ -121,6 +122,23 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             except KafkaError as exc:
                 await self.consumer.crash(EngineError(f"the consumer group is lost: {exc!r}"))
                 return
+
+
+class Fetcher(FaustFetcher):
+    """Runs the consumer's loop.
+
+    Stock Faust's dies of an ``AttributeError`` when it is stopped during a rebalance
+    (faust-streaming 0.15.3, ``transport/consumer.py``: a supervisor that is not there), and a
+    SIGTERM at that moment then looks like a crash.
+    """
+
+    @Service.task
+    async def _fetcher(self) -> None:
+        try:
+            consumer: Any = self.app.consumer
+            await consumer._drain_messages(self)
+        finally:
+            self.set_shutdown()
 
 
 class Consumer(driver.Consumer):

@@ -2,7 +2,7 @@
 
 from faust.transport.drivers import aiokafka as driver
 
-from marketlag.engine.consumer import Consumer
+from marketlag.engine.consumer import Consumer, Fetcher
 from marketlag.engine.producer import Producer
 
 
@@ -10,4 +10,5 @@ class Transport(driver.Transport):
     """Installed by ``engine.app.App``; Faust itself stays as it is."""
 
     Consumer = Consumer
+    Fetcher = Fetcher
     Producer = Producer
