@@ -1,0 +1,77 @@
+"""The documentation says what the code does."""
+
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from faust.cli.base import cli
+from pydantic import SecretStr
+
+import marketlag.commands.demo
+import marketlag.commands.migrate
+import marketlag.commands.replay
+import marketlag.commands.topics  # noqa: F401 - the commands register themselves
+from marketlag.settings import PREFIX, Settings, load_settings
+from marketlag.topics import topic_specs
+
+ROOT = Path(__file__).parents[2]
+OURS = ("demo", "migrate", "replay", "topics")
+
+
+def default_of(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()
+    if isinstance(value, timedelta):
+        for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)):
+            count, rest = divmod(value, timedelta(seconds=size))
+            if count and not rest:
+                return f"`{count}{unit}`"
+        return f"`{value // timedelta(milliseconds=1)}ms`" if value else "`0`"
+    return f"`{value}`"
+
+
+def test_every_setting_is_documented() -> None:
+    """With its default and its description, in the order of the code, and no other one."""
+    wanted = [
+        f"| `{PREFIX}{name.upper()}` | {default_of(field.default)} | {field.description} |"
+        for name, field in Settings.model_fields.items()
+    ]
+    text = (ROOT / "docs" / "settings.md").read_text()
+    assert [line for line in text.splitlines() if line.startswith("| `MARKETLAG_")] == wanted
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_every_command_is_documented(name: str) -> None:
+    """With each of its options."""
+    text = (ROOT / "docs" / "commands.md").read_text()
+    section = re.split(r"^## ", text, flags=re.MULTILINE)
+    [described] = [part for part in section if part.startswith(f"`{name}`")]
+    for parameter in cli.commands[name].params:
+        for option in [*parameter.opts, *parameter.secondary_opts]:
+            assert f"`{option}`" in described, option
+
+
+def test_every_topic_is_documented() -> None:
+    """With its retention."""
+    text = (ROOT / "docs" / "topics.md").read_text()
+    for spec in topic_specs(load_settings()):
+        kept = "compacted" if spec.retention is None else f"{spec.retention // 86_400_000} d"
+        assert re.search(rf"^\| `{re.escape(spec.name)}` \|.*\| {kept} \|$", text, re.MULTILINE), spec
+
+
+@pytest.mark.parametrize("path", ["README.md", *sorted(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))])
+def test_every_file_that_is_named_exists(path: str) -> None:
+    """Links and paths in backquotes, below the checkout's root."""
+    text = (ROOT / path).read_text()
+    linked = re.findall(r"\]\((?!https?:)([^)#]+)", text)
+    quoted = re.findall(
+        r"`((?:marketlag|agents|tables|producers|migrations|tests|docs|bench)/[\w./-]+\.\w+)`", text
+    )
+    for name in linked:
+        assert (ROOT / Path(path).parent / name).exists(), name
+    for name in quoted:
+        assert (ROOT / name).exists(), name
