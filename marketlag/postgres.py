@@ -12,6 +12,7 @@ from marketlag.records import LagRow
 
 #: A statement of a hundred rows takes milliseconds; past this the connection is given up.
 COMMAND_TIMEOUT = 30.0
+CONNECT_TIMEOUT = 10.0
 MAX_CONNECTIONS = 4
 
 _UPSERT = """
@@ -127,6 +128,7 @@ class LagHistory:
                         self._dsn,
                         min_size=0,
                         max_size=MAX_CONNECTIONS,
+                        timeout=CONNECT_TIMEOUT,
                         command_timeout=COMMAND_TIMEOUT,
                         # A pooler in transaction mode (Supabase, PgBouncer) has no place for them.
                         statement_cache_size=0,

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import NamedTuple
 
 from mode import get_logger
@@ -44,21 +45,31 @@ class Sink:
         self._max_wait = max_wait
         self._waiting: deque[Item] = deque()
         self._since = 0.0
+        self._newest_term = 0
+        self._released_term = -1
         self._changed = asyncio.Condition()
         self._writing = asyncio.Lock()
 
     async def add(self, items: list[Item]) -> None:
-        """Take items in order of their offsets; waits while Postgres is far behind."""
+        """Take items in order of their offsets; waits while Postgres is far behind.
+
+        Items of partitions that have been released are not taken.
+        """
         for item in items:
+            term = item.chunk.lease.term
+            self._newest_term = max(self._newest_term, term)
             async with self._changed:
-                await self._changed.wait_for(self._has_room)
+                await self._changed.wait_for(partial(self._may_add, term))
+                if term <= self._released_term:
+                    return
                 if not self._waiting:
                     self._since = time.monotonic()
                 self._waiting.append(item)
                 self._changed.notify_all()
 
-    def _has_room(self) -> bool:
-        return len(self._waiting) < self._max_rows * MAX_BATCHES_WAITING
+    def _may_add(self, term: int) -> bool:
+        has_room = len(self._waiting) < self._max_rows * MAX_BATCHES_WAITING
+        return has_room or term <= self._released_term
 
     async def run(self) -> None:
         """Write batches as they fall due, for ever."""
@@ -91,6 +102,7 @@ class Sink:
                 "%s rows stay in Kafka, Postgres did not take them: %r", len(self._waiting), exc
             )
         self._waiting.clear()
+        self._released_term = self._newest_term
         async with self._changed:
             self._changed.notify_all()
 

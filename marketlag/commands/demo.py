@@ -64,9 +64,9 @@ def demo(out: Path) -> None:
 
 def flagged_table(rows: Sequence[asyncpg.Record]) -> Table:
     """The flagged hours, the most confident first."""
-    table = Table(title="Flagged hours", title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(title="Flagged hours", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("market", no_wrap=True)
-    for name in ("hour (UTC)", "jump", "z", "price", "move", "confidence"):
+    for name in ("hour (UTC)", "jump", "z", "price", "move", "conf."):
         table.add_column(name, justify="right", no_wrap=True)
     for row in sorted(rows, key=lambda row: (-row["confidence"], row["market"], row["window"])):
         table.add_row(

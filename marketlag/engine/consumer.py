@@ -29,6 +29,9 @@ MAX_IN_FLIGHT = 2
 #: Recovery applies changelog chunks in pairs, so more than two must be able to wait.
 MAX_CHANGELOG_IN_FLIGHT = 4
 
+#: A chunk takes milliseconds; a rebalance does not wait longer than this for one.
+FINISH_SECONDS = 2.0
+
 Records = Mapping[TP, Sequence[Any]]
 
 
@@ -300,13 +303,26 @@ class Consumer(driver.Consumer):
     # --- committing
 
     async def wait_empty(self) -> None:
-        """Let the agents finish their chunk, let buffers go out, and commit."""
-        while self._at_work and not self.should_stop:
-            self._idle.clear()
-            await self.wait(self._idle)  # type: ignore[arg-type]
+        """Let the agents finish their chunk, let buffers go out, and commit.
+
+        An agent may be waiting for somebody who is away (the sink for Postgres). Releasing frees
+        it; what is still at work after that is not declared, and so is done again by its next
+        owner.
+        """
+        await self._until_idle()
         for release in self.on_release:
             await release()
+        await self._until_idle()
         await self.commit()
+
+    async def _until_idle(self) -> None:
+        try:
+            async with asyncio.timeout(FINISH_SECONDS):
+                while self._at_work:
+                    self._idle.clear()
+                    await self._idle.wait()
+        except TimeoutError:
+            self.log.warning("%s chunks are still being worked on", len(self._at_work))
 
     async def force_commit(
         self, topics: TPorTopicSet | None = None, start_new_transaction: bool = True

@@ -27,7 +27,8 @@ class Confirmations:
 
     def expect(self) -> None:
         self._open += 1
-        self._settled.clear()
+        if self._error is None:
+            self._settled.clear()
 
     def settle(self, error: BaseException | None) -> None:
         self._open -= 1

@@ -219,7 +219,7 @@ class Recovery(FaustRecovery):
         self, consumer: Any, tps: set[TP], destination: Any, title: str
     ) -> None:
         earliest: Mapping[TP, int] = await consumer.earliest_offsets(*tps)
-        for tp in tps:
+        for tp in tps & self.active_highwaters.keys():
             persisted, highwater = destination[tp], self.active_highwaters[tp]
             if persisted is not None and not earliest[tp] - 1 <= persisted <= highwater:
                 self.log.warning(

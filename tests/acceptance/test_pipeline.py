@@ -164,6 +164,23 @@ def test_sigterm_ends_the_worker_in_good_order(database: str, tmp_path: Path) ->
         assert asyncio.run(unread(settings)) == 0
 
 
+def test_sigterm_does_not_wait_for_a_postgres_that_is_away(tmp_path: Path) -> None:
+    """Not even with the sink's buffer full; the rows stay in Kafka for the next worker."""
+    with StoppablePostgres() as server:
+        migrate(server.dsn)
+        with pipeline(server.dsn, sink_max_rows=1) as settings:
+            server.pause()
+            with worker(settings, tmp_path / "w") as running:
+                waiting = asyncio.run(rows_waiting_for_their_batch(settings))
+                assert waiting > 20
+                assert running.stop(timeout=10.0) == 0
+            assert asyncio.run(unread(settings)) == waiting
+            server.resume()
+            with worker(settings, tmp_path / "w") as running:
+                replay(settings, running, [], [])
+        assert len(table(server.dsn)) == waiting
+
+
 async def rows_waiting_for_their_batch(settings: Settings) -> int:
     """Send articles; return how many rows came of them, once all are in the sink's topic."""
     await send(settings, workload.articles(600))

@@ -13,8 +13,9 @@ import marketlag.commands.demo
 import marketlag.commands.migrate
 import marketlag.commands.replay
 import marketlag.commands.topics  # noqa: F401 - the commands register themselves
+from marketlag.application import app
 from marketlag.settings import PREFIX, Settings, load_settings
-from marketlag.topics import topic_specs
+from marketlag.topics import TABLES, changelog, topic_specs
 
 ROOT = Path(__file__).parents[2]
 OURS = ("demo", "migrate", "replay", "topics")
@@ -55,15 +56,27 @@ def test_every_command_is_documented(name: str) -> None:
             assert f"`{option}`" in described, option
 
 
+def test_the_tables_have_their_changelogs_among_the_topics() -> None:
+    """`marketlag topics` creates what the tables write to."""
+    app.discover()
+    assert {table.changelog_topic_name for table in app.tables.values()} == {
+        changelog(load_settings(), table) for table in TABLES
+    }
+
+
 def test_every_topic_is_documented() -> None:
     """With its retention."""
     text = (ROOT / "docs" / "topics.md").read_text()
     for spec in topic_specs(load_settings()):
         kept = "compacted" if spec.retention is None else f"{spec.retention // 86_400_000} d"
-        assert re.search(rf"^\| `{re.escape(spec.name)}` \|.*\| {kept} \|$", text, re.MULTILINE), spec
+        assert re.search(rf"^\| `{re.escape(spec.name)}` \|.*\| {kept} \|$", text, re.MULTILINE), (
+            spec
+        )
 
 
-@pytest.mark.parametrize("path", ["README.md", *sorted(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))])
+@pytest.mark.parametrize(
+    "path", ["README.md", *sorted(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]
+)
 def test_every_file_that_is_named_exists(path: str) -> None:
     """Links and paths in backquotes, below the checkout's root."""
     text = (ROOT / path).read_text()

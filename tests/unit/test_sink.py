@@ -124,6 +124,27 @@ async def test_release_does_not_wait_for_a_postgres_that_is_away(database: Datab
     assert database.batches == []
 
 
+async def test_release_frees_an_agent_that_waits_for_room(database: Database) -> None:
+    """Or neither a rebalance nor SIGTERM would get past a Postgres that is away."""
+    database.up.clear()
+    sink = Sink(database.write, nothing_refused, max_rows=1, max_wait=0)
+    running = asyncio.ensure_future(sink.run())
+    old, new = new_chunk(), new_chunk()
+    new.lease.term = 1
+    adding = asyncio.ensure_future(sink.add(items(old, *"abcdefghijklmnopqrstuvwxyz")))
+    for _ in range(1000):
+        await asyncio.sleep(0)
+    assert not adding.done()
+    await sink.release(timeout=0.01)
+    await adding
+    assert old.lease.declared is None
+    database.up.set()
+    await sink.add(items(new, "z"))
+    await until(lambda: new.lease.declared == Point(1))
+    assert database.batches[-1] == ["z"]
+    running.cancel()
+
+
 async def test_memory_is_bounded_while_postgres_is_away(database: Database) -> None:
     """Further chunks stay in Kafka: add waits until there is room."""
     database.up.clear()
