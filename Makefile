@@ -46,6 +46,8 @@ lock: ## renew requirements/*.txt from pyproject.toml (needs uv)
 		requirements/build.in pyproject.toml -o requirements/dev.txt
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--custom-compile-command "make lock" pyproject.toml -o requirements/worker.txt
+	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--custom-compile-command "make lock" requirements/build.in -o requirements/build.txt
 	@echo uv | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --custom-compile-command "make lock" - -o requirements/uv.txt
 

@@ -109,7 +109,7 @@ class LagHistory:
             if fault_of(exc) is not Fault.ROW:
                 raise _lasting(exc) from exc
             if len(rows) == 1:
-                return [(rows[0], f"{exc.sqlstate} {exc}")]
+                return [(rows[0], " ".join(f"{exc.sqlstate} {exc}".split()))]
             return [refused for row in rows for refused in await self.upsert([row])]
         return []
 

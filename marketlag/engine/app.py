@@ -54,6 +54,7 @@ class App(faust.App):
             broker_commit_interval=settings.commit_interval / timedelta(seconds=1),
             broker_max_poll_records=settings.fetch_max_records,
             datadir=settings.datadir,
+            store="rocksdb://",
             # Topics are made by `marketlag topics`, with their retention.
             topic_allow_declare=False,
             topic_disable_leader=True,
