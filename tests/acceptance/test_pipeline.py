@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import random
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from marketlag import kafka
 from marketlag.embedded.worker import WorkerProcess
-from marketlag.event_time import DAY, format_ms, from_datetime
+from marketlag.event_time import DAY, HOUR, MINUTE, format_ms, from_datetime
 from marketlag.migrate import migrate
 from marketlag.replay.inputs import Outgoing
 from marketlag.replay.progress import Progress
@@ -19,7 +20,7 @@ from marketlag.replay.run import Replay
 from marketlag.settings import Settings
 from marketlag.topics import LAG_SIGNALS, RSS_EVENTS, RSS_SIGNALS
 from tests.support import workload
-from tests.support.logs import at, heartbeat
+from tests.support.logs import article, at, heartbeat
 from tests.support.services import (
     StoppablePostgres,
     new_database,
@@ -127,7 +128,11 @@ def test_two_workers_share_the_partitions(
 def test_a_killed_worker_is_replaced_and_the_rows_are_the_same(
     database: str, tmp_path: Path, calm: list[dict[str, Any]]
 ) -> None:
-    """SIGKILL with windows open in memory, then in mid-work; the last worker has no old state."""
+    """SIGKILL with windows open in memory, then in mid-work.
+
+    The second worker finds its local state corrupt, the last one has none: both rebuild it from the
+    changelog.
+    """
     articles, prices = workload.articles(4_000), workload.prices(24)
     with pipeline(database, session_timeout="6s") as settings:
         with worker(settings, tmp_path / "a") as first:
@@ -136,9 +141,13 @@ def test_a_killed_worker_is_replaced_and_the_rows_are_the_same(
             )
             first.kill()
         assert 0 < len(table(database)) < len(calm)
+        first.log.unlink()
+        for path in (tmp_path / "a").rglob("CURRENT"):
+            path.write_text("junk")
         with worker(settings, tmp_path / "a") as second:
             asyncio.run(send(settings, articles[2_500:3_500]))
             wait_for_log(second, "Worker ready")
+            assert "rebuilding it from the changelog" in second.log.read_text()
             second.kill()
         with worker(settings, tmp_path / "b") as third:
             replay(settings, third, articles[3_500:], [])
@@ -219,6 +228,47 @@ def test_the_run_outlives_a_postgres_that_is_away(tmp_path: Path) -> None:
                     (row["market"], format_ms(from_datetime(row["window"]))) for row in rows
                 } >= (replaying.signals.keys())
             assert running.log.read_text().count("Worker ready") == 1
+
+
+def test_a_log_whose_start_is_gone_gives_only_whole_windows(database: str, tmp_path: Path) -> None:
+    """The embedded broker drops what exceeds 5 MB; the worker says so and emits what is whole."""
+    rng = random.Random(3)
+    articles = [
+        article(at("00:00") + index * MINUTE, "m", summary="x" * 30_000, keyword_score=rng.random())
+        for index in range(600)
+    ]
+    log = [workload.outgoing(value) for value in articles]
+    closing = workload.outgoing(heartbeat(at("23:00")))
+    with pipeline(database, partitions=1) as settings:
+        asyncio.run(send(settings, [*log, closing]))
+        with worker(settings, tmp_path / "w") as running:
+            cut = asyncio.run(finished_from(settings))
+            assert "were deleted before they were read" in running.log.read_text()
+    assert 0 < cut < 600
+    first = at("00:00") + cut * MINUTE
+    starts = [from_datetime(row["window"]) for row in table(database)]
+    assert starts == list(range(-(-first // HOUR) * HOUR, at("10:00"), HOUR))
+    assert {row["mention_count"] for row in table(database)} == {60}
+
+
+async def finished_from(settings: Settings) -> int:
+    """Wait until every row is written; the offset at which the articles' log begins."""
+    async with kafka.admin(settings) as admin, kafka.consumer(settings) as consumer:
+        progress = Progress(settings, admin, consumer)
+        while not await progress.is_finished():
+            await asyncio.sleep(0.1)
+        [extent] = (await progress.extents(RSS_EVENTS)).values()
+        return extent.begin
+
+
+def test_a_worker_can_be_told_to_stop_at_a_truncated_log(database: str, tmp_path: Path) -> None:
+    """As replays do, whose result would be incomplete."""
+    big = article(at("00:00"), "m", summary="x" * 30_000)
+    with pipeline(database, partitions=1, on_truncated_log="fail") as settings:
+        asyncio.run(send(settings, [workload.outgoing(big)] * 600))
+        with worker(settings, tmp_path / "w") as running:
+            assert running.process.wait(60) != 0
+            assert "were deleted before they were read" in running.log.read_text()
 
 
 def test_a_row_that_postgres_refuses_goes_to_the_dlq(database: str, tmp_path: Path) -> None:
