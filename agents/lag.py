@@ -10,7 +10,8 @@ from faust.types import TP, StreamT
 from marketlag.application import app, markets, settings
 from marketlag.engine.chunk import Chunk, PerPartition
 from marketlag.event_time import BEGINNING
-from marketlag.rules.lags import LagOutputs, LagState, Tracked, expire, fold_prices, fold_signals
+from marketlag.rules.facts import LagState, expire
+from marketlag.rules.lags import LagOutputs, Tracked, fold_prices, fold_signals
 from marketlag.topics import LAG_SIGNALS, PRICE_NORMALIZED, RSS_SIGNALS
 from tables.price_hours import price_hours
 from tables.rss_hours import rss_hours
@@ -81,7 +82,7 @@ def keep_facts(out: LagOutputs) -> None:
 def drop_expired(state: LagState, partition: int) -> None:
     """Delete what both topics' committed clocks have passed."""
     clocks = (committed_clock(RSS_SIGNALS, partition), committed_clock(PRICE_NORMALIZED, partition))
-    expired = expire(state, min(clocks), rules)
+    expired = expire(state, min(clocks), rules.ttl)
     for market, start in expired.hours:
         rss_hours.delete(market, start)
     for market, start in expired.prices:

@@ -2,7 +2,7 @@
 
 =========  ==========================================================================
 key        ``[market_slug, [start, end]]``, the hour in seconds (Faust's key)
-value      ``rules.lags.PriceFact``: not stale before stale, then the latest ``fetched_at``, then
+value      ``rules.facts.PriceFact``: not stale before stale, then the latest ``fetched_at``, then
            the later source offset
 window     tumbling, 1 h
 written    by ``agents/lag.py`` alone, when a price arrives
@@ -17,7 +17,7 @@ from faust import TumblingWindow
 
 from marketlag.application import app
 from marketlag.engine.tables import FactTable
-from marketlag.rules.lags import PriceFact
+from marketlag.rules.facts import PriceFact
 
 price_hours = FactTable(app, "price_hours", PriceFact, TumblingWindow(timedelta(hours=1)))
 app.tables.add(price_hours)

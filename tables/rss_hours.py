@@ -2,7 +2,7 @@
 
 =========  ==========================================================================
 key        ``[market_slug, [start, end]]``, the tumbling window in seconds (Faust's key)
-value      ``rules.lags.HourFact``: the signal, and LAG and max carried on to it
+value      ``rules.facts.HourFact``: the signal, and LAG and max carried on to it
 window     tumbling, of the setting ``WINDOW``; assigned and closed by Job 1
 written    by ``agents/lag.py`` alone, when a window's signal arrives or changes
 retention  until both topics' committed clocks are ``STATE_TTL`` and a day past it; the newest
@@ -16,7 +16,7 @@ from faust import TumblingWindow
 
 from marketlag.application import app, settings
 from marketlag.engine.tables import FactTable
-from marketlag.rules.lags import HourFact
+from marketlag.rules.facts import HourFact
 
 rss_hours = FactTable(app, "rss_hours", HourFact, TumblingWindow(settings.window))
 app.tables.add(rss_hours)

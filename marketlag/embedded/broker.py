@@ -7,9 +7,9 @@ records beyond it; it forgets everything when the process ends.
 
 import ctypes
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
+from marketlag.embedded import Embedded
 from marketlag.errors import BrokerError
 from marketlag.topics import TopicSpec
 
@@ -18,7 +18,7 @@ _RD_KAFKA_PRODUCER = 0
 SAFE_UNREAD_BYTES = 2 * 1024 * 1024
 
 
-class MockBroker:
+class MockBroker(Embedded):
     """A running mock cluster with one broker.
 
     Attributes:
@@ -43,17 +43,6 @@ class MockBroker:
             )
         bootstraps: bytes = self._lib.rd_kafka_mock_cluster_bootstraps(self._cluster)
         self.url = f"kafka://{bootstraps.decode()}"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
 
     def stop(self) -> None:
         self._lib.rd_kafka_mock_cluster_destroy(self._cluster)

@@ -5,13 +5,13 @@ import shutil
 import tempfile
 import warnings
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
+from marketlag.embedded import Embedded
 from marketlag.errors import DatabaseError
 
 
-class EmbeddedPostgres:
+class EmbeddedPostgres(Embedded):
     """A running server; its folder is removed with it.
 
     Attributes:
@@ -32,17 +32,6 @@ class EmbeddedPostgres:
         self._folder = Path(tempfile.mkdtemp(prefix="marketlag-pg-"))
         self._server: Any = postgres_server.get_server(self._folder, cleanup_mode="stop")
         self.dsn = str(self._server.get_uri())
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
 
     def stop(self) -> None:
         self._server.cleanup()

@@ -6,9 +6,8 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
+from marketlag.embedded import Embedded
 from marketlag.errors import ReplayError
 
 #: SIGTERM lets the worker finish its chunk, write its rows and commit.
@@ -16,7 +15,7 @@ STOP_TIMEOUT = 20.0
 OPTIONS = ("--loglevel", "info", "--without-web")
 
 
-class WorkerProcess:
+class WorkerProcess(Embedded):
     """``faust -A marketlag worker``, with its log in a file."""
 
     def __init__(self, env: Mapping[str, str], log: Path) -> None:
@@ -29,17 +28,6 @@ class WorkerProcess:
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
 
     def check(self) -> None:
         """Raise ``ReplayError`` with the end of the log if the worker has ended."""

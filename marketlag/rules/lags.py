@@ -11,11 +11,6 @@ up to it and of the best price of its hour:
 
 Whatever the interleaving of the two topics, and however often a record is delivered, the row with
 the greatest version is the same.
-
-**Expiry.** Each topic has a clock, its newest event time. A record more than the TTL behind the
-clock *of its own topic* changes nothing; that is decided by its own log alone, so it cannot depend
-on how the two topics interleave. State is dropped only when both topics' *committed* clocks have
-passed it, so that no redelivered record can miss it.
 """
 
 import math
@@ -26,7 +21,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from marketlag.event_time import BEGINNING, DAY, HOUR, format_ms, parse_ms
+from marketlag.event_time import DAY, HOUR, format_ms, parse_ms
 from marketlag.records import (
     SOURCE_OFFSET,
     LagRow,
@@ -36,10 +31,16 @@ from marketlag.records import (
     Signal,
     undecodable,
 )
+from marketlag.rules.facts import (
+    BASELINE_MS,
+    HourFact,
+    LagState,
+    MarketHours,
+    PriceFact,
+    better,
+)
 from marketlag.windows import tumbling
 
-#: The baseline of a signal is the 24 hours before its window.
-BASELINE_MS = DAY
 MIN_BASELINE_WINDOWS = 3
 
 _decode_signal = msgspec.json.Decoder(Signal).decode
@@ -54,111 +55,6 @@ class LagRules(msgspec.Struct, frozen=True):
     price_threshold: float = 0.02
     ttl: int = 7 * DAY
     price_at_window_end: bool = False
-
-
-class HourFact(msgspec.Struct, array_like=True, gc=False):
-    """A market's window: its newest signal, and what LAG and max carry up to and with it.
-
-    The carried figures are derived; they are kept with the fact so that the oldest window held
-    still knows what came before it.
-
-    Attributes:
-        start: window start (ms).
-        closed_at: Kafka timestamp of the record that closed the window (ms).
-        max_delta: largest signal delta so far, at least 0.
-        mentions: articles so far; grows with every signal and every correction.
-        newest: newest ``closed_at`` so far (ms).
-    """
-
-    start: int
-    count: int
-    score: float
-    signal: float
-    weight: float
-    closed_at: int
-    max_delta: float = 0.0
-    mentions: int = 0
-    newest: int = 0
-
-    @property
-    def is_carried_on(self) -> bool:
-        return self.mentions > self.count
-
-
-class PriceFact(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """The best price of a market's hour.
-
-    Attributes:
-        fetched_at: ms.
-        offset: of the record in ``polymarket.price_hourly``.
-        tie: how many prices of the same rank and another content it replaced.
-        timestamp: Kafka timestamp of that record (ms).
-    """
-
-    price: float
-    prev_price: float | None
-    delta: float
-    stale: bool
-    fetched_at: int
-    offset: int
-    timestamp: int
-    tie: int = 0
-
-    @property
-    def rank(self) -> tuple[bool, int]:
-        return not self.stale, self.fetched_at
-
-    @property
-    def content(self) -> tuple[float, float | None, float]:
-        return self.price, self.prev_price, self.delta
-
-
-class MarketHours:
-    """A market's windows in order of time."""
-
-    __slots__ = ("facts", "starts")
-
-    def __init__(self) -> None:
-        self.starts: list[int] = []
-        self.facts: list[HourFact] = []
-
-    def put(self, fact: HourFact) -> None:
-        index = bisect_left(self.starts, fact.start)
-        if index < len(self.starts) and self.starts[index] == fact.start:
-            self.facts[index] = fact
-        else:
-            self.starts.insert(index, fact.start)
-            self.facts.insert(index, fact)
-
-    def get(self, start: int) -> HourFact | None:
-        index = bisect_left(self.starts, start)
-        found = index < len(self.starts) and self.starts[index] == start
-        return self.facts[index] if found else None
-
-    def carries_on_from_after(self, start: int) -> bool:
-        """Whether the oldest window held is newer and stands for expired ones before it.
-
-        A log that is read again without its commits (topics made anew, offsets reset) brings
-        records from before it; taking them would cut what LAG and max carry.
-        """
-        return bool(self.facts) and start < self.starts[0] and self.facts[0].is_carried_on
-
-
-class LagState:
-    """One partition's facts, indexed, and the two topics' clocks (ms)."""
-
-    def __init__(self, signal_clock: int = BEGINNING, price_clock: int = BEGINNING) -> None:
-        self.hours: dict[str, MarketHours] = {}
-        self.prices: dict[str, dict[int, PriceFact]] = {}
-        self.signal_clock = signal_clock
-        self.price_clock = price_clock
-        self._expired_before = BEGINNING
-
-    def load_hour(self, market: str, fact: HourFact) -> None:
-        self.hours.setdefault(market, MarketHours()).put(fact)
-
-    def load_price(self, market: str, hour: int, fact: PriceFact) -> None:
-        self.prices.setdefault(market, {})[hour] = fact
 
 
 class TimedRow(msgspec.Struct, frozen=True):
@@ -180,13 +76,6 @@ class LagOutputs(msgspec.Struct):
     prices: dict[tuple[str, int], PriceFact] = msgspec.field(default_factory=dict)
     refused: list[Refused] = msgspec.field(default_factory=list)
     late: int = 0
-
-
-class Expired(msgspec.Struct):
-    """Keys to delete from the two tables."""
-
-    hours: list[tuple[str, int]] = msgspec.field(default_factory=list)
-    prices: list[tuple[str, int]] = msgspec.field(default_factory=list)
 
 
 def fold_signals(
@@ -280,19 +169,6 @@ def _price_fact(price: Price, record: LogRecord) -> PriceFact:
         offset=int(source_offset) if source_offset else record.offset,
         timestamp=record.timestamp,
     )
-
-
-def better(known: PriceFact | None, new: PriceFact) -> PriceFact:
-    """The better of two prices of one hour.
-
-    A price that only repeats the known one is not better, so that a log read twice gives the same
-    versions.
-    """
-    if known is None or new.rank > known.rank:
-        return new
-    if new.rank == known.rank and new.offset > known.offset and new.content != known.content:
-        return msgspec.structs.replace(new, tie=known.tie + 1)
-    return known
 
 
 class _Join(NamedTuple):
@@ -418,36 +294,6 @@ def version_of(fact: HourFact, price: PriceFact | None) -> tuple[int, int, int, 
     if price is None:
         return fact.mentions, 0, 0, 0
     return fact.mentions, 1 if price.stale else 2, price.fetched_at, price.tie
-
-
-def expire(state: LagState, committed: int, rules: LagRules) -> Expired:
-    """Drop what no record can need any more; *committed* is the lesser committed clock (ms).
-
-    Of each market the newest window before the horizon stays for one more TTL: LAG, max and the
-    version are carried on from it. Windows stay a day longer than prices, for the baseline.
-    """
-    out = Expired()
-    horizon = tumbling(committed - rules.ttl, HOUR)
-    if committed == BEGINNING or horizon <= state._expired_before:
-        return out
-    state._expired_before = horizon
-    for market in list(state.prices):
-        known = state.prices[market]
-        for hour in [hour for hour in known if hour < horizon]:
-            del known[hour]
-            out.prices.append((market, hour))
-        if not known:
-            del state.prices[market]
-    for market in list(state.hours):
-        hours = state.hours[market]
-        gone = max(0, bisect_left(hours.starts, horizon - BASELINE_MS) - 1)
-        if hours.starts and hours.starts[gone] < horizon - BASELINE_MS - rules.ttl:
-            gone += 1
-        out.hours += [(market, start) for start in hours.starts[:gone]]
-        del hours.starts[:gone], hours.facts[:gone]
-        if not hours.starts:
-            del state.hours[market]
-    return out
 
 
 class Tracked:

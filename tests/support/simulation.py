@@ -11,7 +11,8 @@ import msgspec
 
 from marketlag.event_time import BEGINNING, HOUR, MINUTE
 from marketlag.records import SOURCE_OFFSET, LagRow
-from marketlag.rules.lags import LagRules, LagState, Tracked, expire, fold_prices, fold_signals
+from marketlag.rules.facts import LagState, expire
+from marketlag.rules.lags import LagRules, Tracked, fold_prices, fold_signals
 from marketlag.rules.prices import check_all
 from marketlag.rules.signals import RecoveryPoint, SignalState, fold
 from tests.support.logs import Record
@@ -123,7 +124,7 @@ class Job3:
     def step(self, topic: int, count: int) -> None:
         position = self.positions[topic]
         chunk = self.logs[topic][position : position + count]
-        expired = expire(self.state, min(clock for _, clock in self.committed), self.rules)
+        expired = expire(self.state, min(clock for _, clock in self.committed), self.rules.ttl)
         for key in expired.hours:
             del self.tables.hours[key]
         for key in expired.prices:

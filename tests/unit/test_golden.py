@@ -5,7 +5,8 @@ import pytest
 
 from marketlag.event_time import HOUR, MINUTE, parse_ms
 from marketlag.records import LagRow
-from marketlag.rules.lags import LagRules, LagState, Tracked, fold_prices, fold_signals
+from marketlag.rules.facts import LagState
+from marketlag.rules.lags import LagRules, Tracked, fold_prices, fold_signals
 from marketlag.rules.prices import check_all
 from marketlag.rules.signals import SignalState, TimedSignal, fold
 from tests.support import golden, model

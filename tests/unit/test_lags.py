@@ -7,16 +7,12 @@ import pytest
 
 from marketlag.event_time import DAY, HOUR, MINUTE, format_ms
 from marketlag.records import SOURCE_OFFSET, LagRow, Price, Signal
+from marketlag.rules.facts import HourFact, LagState, PriceFact, better, expire
 from marketlag.rules.lags import (
-    HourFact,
     LagOutputs,
     LagRules,
-    LagState,
-    PriceFact,
     Tracked,
-    better,
     confidence,
-    expire,
     fold_prices,
     fold_signals,
     is_lag,
@@ -260,8 +256,8 @@ def test_expiry_waits_for_both_committed_clocks_and_keeps_what_carries_on() -> N
     starts = [TEN + day * DAY for day in range(12)]
     join.signals(*[signal(start, float(index)) for index, start in enumerate(starts)])
     join.prices(*[price(start, 0.5) for start in starts])
-    assert expire(join.state, -(2**62), RULES).hours == []
-    gone = expire(join.state, starts[11], RULES)
+    assert expire(join.state, -(2**62), RULES.ttl).hours == []
+    gone = expire(join.state, starts[11], RULES.ttl)
     assert gone.prices == [("m", start) for start in starts[:4]]
     assert gone.hours == [("m", start) for start in starts[:2]]
     join.signals(signal(TEN + 12 * DAY, 12.0))
@@ -274,8 +270,8 @@ def test_expiry_forgets_a_market_that_went_quiet() -> None:
     """Nothing of it is left after two TTLs and a day."""
     join = Joined()
     join.signals(signal(TEN))
-    assert expire(join.state, TEN + 14 * DAY, RULES).hours == []
-    assert expire(join.state, TEN + 15 * DAY + HOUR, RULES).hours == [("m", TEN)]
+    assert expire(join.state, TEN + 14 * DAY, RULES.ttl).hours == []
+    assert expire(join.state, TEN + 15 * DAY + HOUR, RULES.ttl).hours == [("m", TEN)]
     assert join.state.hours == {}
 
 
@@ -283,7 +279,7 @@ def test_an_expired_window_that_comes_again_does_not_cut_what_is_carried_on() ->
     """As when a log is read from the beginning without its commits."""
     join = Joined()
     join.signals(*[signal(TEN + day * DAY, float(day)) for day in range(20)])
-    expire(join.state, TEN + 19 * DAY, RULES)
+    expire(join.state, TEN + 19 * DAY, RULES.ttl)
     restarted = LagState()
     for market, hours in join.state.hours.items():
         for fact in hours.facts:

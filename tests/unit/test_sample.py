@@ -6,7 +6,8 @@ import msgspec
 
 from marketlag.event_time import DAY, HOUR, MINUTE, parse_ms
 from marketlag.replay.inputs import Outgoing
-from marketlag.rules.lags import LagRules, LagState, Tracked, fold_prices, fold_signals
+from marketlag.rules.facts import LagState
+from marketlag.rules.lags import LagRules, Tracked, fold_prices, fold_signals
 from marketlag.rules.prices import check_all
 from marketlag.rules.signals import SignalState, fold
 from marketlag.sample import SCRIPTS, START, make_sample

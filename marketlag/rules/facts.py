@@ -1,0 +1,172 @@
+"""Job 3's facts, one partition's: what the tables hold, indexed, and when it expires.
+
+Each topic has a clock, its newest event time. A record more than the TTL behind the clock *of its
+own topic* changes nothing; that is decided by its own log alone, so it cannot depend on how the two
+topics interleave. Facts are dropped only when both topics' *committed* clocks have passed them, so
+that no redelivered record can miss one.
+"""
+
+from bisect import bisect_left
+
+import msgspec
+
+from marketlag.event_time import BEGINNING, DAY, HOUR
+from marketlag.windows import tumbling
+
+#: The baseline of a signal is the 24 hours before its window.
+BASELINE_MS = DAY
+
+
+class HourFact(msgspec.Struct, array_like=True, gc=False):
+    """A market's window: its newest signal, and what LAG and max carry up to and with it.
+
+    The carried figures are derived; they are kept with the fact so that the oldest window held
+    still knows what came before it.
+
+    Attributes:
+        start: window start (ms).
+        closed_at: Kafka timestamp of the record that closed the window (ms).
+        max_delta: largest signal delta so far, at least 0.
+        mentions: articles so far; grows with every signal and every correction.
+        newest: newest ``closed_at`` so far (ms).
+    """
+
+    start: int
+    count: int
+    score: float
+    signal: float
+    weight: float
+    closed_at: int
+    max_delta: float = 0.0
+    mentions: int = 0
+    newest: int = 0
+
+    @property
+    def is_carried_on(self) -> bool:
+        return self.mentions > self.count
+
+
+class PriceFact(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """The best price of a market's hour.
+
+    Attributes:
+        fetched_at: ms.
+        offset: of the record in ``polymarket.price_hourly``.
+        tie: how many prices of the same rank and another content it replaced.
+        timestamp: Kafka timestamp of that record (ms).
+    """
+
+    price: float
+    prev_price: float | None
+    delta: float
+    stale: bool
+    fetched_at: int
+    offset: int
+    timestamp: int
+    tie: int = 0
+
+    @property
+    def rank(self) -> tuple[bool, int]:
+        return not self.stale, self.fetched_at
+
+    @property
+    def content(self) -> tuple[float, float | None, float]:
+        return self.price, self.prev_price, self.delta
+
+
+class MarketHours:
+    """A market's windows in order of time."""
+
+    __slots__ = ("facts", "starts")
+
+    def __init__(self) -> None:
+        self.starts: list[int] = []
+        self.facts: list[HourFact] = []
+
+    def put(self, fact: HourFact) -> None:
+        index = bisect_left(self.starts, fact.start)
+        if index < len(self.starts) and self.starts[index] == fact.start:
+            self.facts[index] = fact
+        else:
+            self.starts.insert(index, fact.start)
+            self.facts.insert(index, fact)
+
+    def get(self, start: int) -> HourFact | None:
+        index = bisect_left(self.starts, start)
+        found = index < len(self.starts) and self.starts[index] == start
+        return self.facts[index] if found else None
+
+    def carries_on_from_after(self, start: int) -> bool:
+        """Whether the oldest window held is newer and stands for expired ones before it.
+
+        A log that is read again without its commits (topics made anew, offsets reset) brings
+        records from before it; taking them would cut what LAG and max carry.
+        """
+        return bool(self.facts) and start < self.starts[0] and self.facts[0].is_carried_on
+
+
+class LagState:
+    """One partition's facts, indexed, and the two topics' clocks (ms)."""
+
+    def __init__(self, signal_clock: int = BEGINNING, price_clock: int = BEGINNING) -> None:
+        self.hours: dict[str, MarketHours] = {}
+        self.prices: dict[str, dict[int, PriceFact]] = {}
+        self.signal_clock = signal_clock
+        self.price_clock = price_clock
+        self._expired_before = BEGINNING
+
+    def load_hour(self, market: str, fact: HourFact) -> None:
+        self.hours.setdefault(market, MarketHours()).put(fact)
+
+    def load_price(self, market: str, hour: int, fact: PriceFact) -> None:
+        self.prices.setdefault(market, {})[hour] = fact
+
+
+def better(known: PriceFact | None, new: PriceFact) -> PriceFact:
+    """The better of two prices of one hour.
+
+    A price that only repeats the known one is not better, so that a log read twice gives the same
+    versions.
+    """
+    if known is None or new.rank > known.rank:
+        return new
+    if new.rank == known.rank and new.offset > known.offset and new.content != known.content:
+        return msgspec.structs.replace(new, tie=known.tie + 1)
+    return known
+
+
+class Expired(msgspec.Struct):
+    """Keys to delete from the two tables."""
+
+    hours: list[tuple[str, int]] = msgspec.field(default_factory=list)
+    prices: list[tuple[str, int]] = msgspec.field(default_factory=list)
+
+
+def expire(state: LagState, committed: int, ttl: int) -> Expired:
+    """Drop what no record can need any more; *committed* is the lesser committed clock (ms).
+
+    Of each market the newest window before the horizon stays for one more TTL: LAG, max and the
+    version are carried on from it. Windows stay a day longer than prices, for the baseline.
+    """
+    out = Expired()
+    horizon = tumbling(committed - ttl, HOUR)
+    if committed == BEGINNING or horizon <= state._expired_before:
+        return out
+    state._expired_before = horizon
+    for market in list(state.prices):
+        known = state.prices[market]
+        for hour in [hour for hour in known if hour < horizon]:
+            del known[hour]
+            out.prices.append((market, hour))
+        if not known:
+            del state.prices[market]
+    for market in list(state.hours):
+        hours = state.hours[market]
+        gone = max(0, bisect_left(hours.starts, horizon - BASELINE_MS) - 1)
+        if hours.starts and hours.starts[gone] < horizon - BASELINE_MS - ttl:
+            gone += 1
+        out.hours += [(market, start) for start in hours.starts[:gone]]
+        del hours.starts[:gone], hours.facts[:gone]
+        if not hours.starts:
+            del state.hours[market]
+    return out
