@@ -20,18 +20,22 @@ rules = settings.lag_rules
 tracked = Tracked(markets.tracked_outcomes)
 
 
-def committed_clock(topic: str, partition: int) -> int:
-    """The topic's clock at what the group has committed (ms): the commit's metadata."""
+#: A commit's metadata: the clocks (ms) of the logs behind it, by their partition.
+decode_clocks = msgspec.json.Decoder(dict[int, int]).decode
+
+
+def committed_clocks(topic: str, partition: int) -> dict[int, int]:
+    """The clocks of the topic's logs at what the group has committed (ms)."""
     point = app.reader.positions.committed(TP(topic, partition))
-    return int(point.metadata) if point and point.metadata else BEGINNING
+    return decode_clocks(point.metadata) if point and point.metadata else {}
 
 
 def open_facts(chunk: Chunk) -> LagState:
     """The recovered tables, indexed; the clocks as committed."""
     partition = chunk.partition
     state = LagState(
-        signal_clock=committed_clock(RSS_SIGNALS, partition),
-        price_clock=committed_clock(PRICE_NORMALIZED, partition),
+        signal_clock=committed_clocks(RSS_SIGNALS, partition).get(partition, BEGINNING),
+        price_clocks=committed_clocks(PRICE_NORMALIZED, partition),
     )
     for market, _, hour in rss_hours.facts(partition):
         state.load_hour(market, hour)
@@ -52,10 +56,10 @@ async def lag(chunks: StreamT[Chunk]) -> None:
             drop_expired(state, chunk.partition)
             if chunk.topic == RSS_SIGNALS:
                 out = fold_signals(state, chunk.records, rules, tracked)
-                clock = state.signal_clock
+                clocks = {chunk.partition: state.signal_clock}
             else:
                 out = fold_prices(state, chunk.records, rules, tracked)
-                clock = state.price_clock
+                clocks = state.price_clocks
             keep_facts(out)
             for timed in out.rows:
                 await app.sender.publish(
@@ -69,7 +73,12 @@ async def lag(chunks: StreamT[Chunk]) -> None:
                     "%s partition %s offset %s is not ours and is passed over: %s",
                     *(chunk.topic, chunk.partition, refused.record.offset, refused.reason),
                 )
-            chunk.lease.advance(chunk.end, "" if clock == BEGINNING else str(clock))
+            if out.late:
+                app.log.warning(
+                    "%s partition %s: %s records are older than the state kept, and change nothing",
+                    *(chunk.topic, chunk.partition, out.late),
+                )
+            chunk.lease.advance(chunk.end, msgspec.json.encode(clocks).decode())
 
 
 def keep_facts(out: LagOutputs) -> None:
@@ -80,9 +89,12 @@ def keep_facts(out: LagOutputs) -> None:
 
 
 def drop_expired(state: LagState, partition: int) -> None:
-    """Delete what both topics' committed clocks have passed."""
-    clocks = (committed_clock(RSS_SIGNALS, partition), committed_clock(PRICE_NORMALIZED, partition))
-    expired = expire(state, min(clocks), rules.ttl)
+    """Delete what the committed clocks of all logs have passed."""
+    signals = committed_clocks(RSS_SIGNALS, partition).values()
+    prices = committed_clocks(PRICE_NORMALIZED, partition).values()
+    if not signals or not prices:
+        return
+    expired = expire(state, min(*signals, *prices), rules.ttl)
     for market, start in expired.hours:
         rss_hours.delete(market, start)
     for market, start in expired.prices:

@@ -10,7 +10,7 @@ from faust.types import StreamT
 from marketlag.application import app
 from marketlag.engine.chunk import Chunk
 from marketlag.engine.outputs import send_refused
-from marketlag.records import SOURCE_OFFSET
+from marketlag.records import SOURCE_OFFSET, SOURCE_PARTITION
 from marketlag.rules.prices import check_all
 from marketlag.topics import PRICE_HOURLY, PRICE_NORMALIZED
 
@@ -27,7 +27,10 @@ async def prices(chunks: StreamT[Chunk]) -> None:
                     msgspec.json.encode(checked.price),
                     key=checked.price.market_slug.encode(),
                     timestamp_ms=checked.record.timestamp,
-                    headers=[(SOURCE_OFFSET, str(checked.record.offset).encode())],
+                    headers=[
+                        (SOURCE_PARTITION, str(chunk.partition).encode()),
+                        (SOURCE_OFFSET, str(checked.record.offset).encode()),
+                    ],
                 )
             await send_refused(app.sender, chunk, out.refused)
             chunk.lease.advance(chunk.end)

@@ -57,6 +57,8 @@ def _parse_any(text: str) -> int:
     day, clock, fraction, zone = match.groups()
     if zone is None:
         raise ValueError(f"a time without a zone: {text[:40]!r}")
+    if not "1970" <= day < "2200":
+        raise ValueError(f"not a time between 1970 and 2200: {text[:40]!r}")
     moment = datetime.fromisoformat(f"{day}T{clock}{'+00:00' if zone in 'Zz' else zone}")
     return (moment - _EPOCH) // _MILLISECOND + int(f"{fraction or ''}000"[:3])
 

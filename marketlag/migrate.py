@@ -25,6 +25,8 @@ def migrate(dsn: str) -> list[str]:
         with closing(psycopg.connect(dsn, autocommit=True)) as guard:
             guard.execute("SELECT pg_advisory_lock(%s)", (_ADVISORY_LOCK,))
             return _apply(dsn)
+    except ValueError:  # yoyo's own reading of the URL; its text may hold a piece of the password
+        raise DatabaseError("MARKETLAG_POSTGRES_DSN is no URL that yoyo can read") from None
     except psycopg.Error as exc:
         raise DatabaseError(f"Postgres: {' '.join(str(exc).split())}") from None
 

@@ -61,8 +61,8 @@ class Fault(enum.Enum):
 _PASSING_CLASSES = {"08", "40", "53", "57", "58"}
 #: Lock not available; a standby that is about to take over; a server that is starting.
 _PASSING_STATES = {"55P03", "25006"}
-#: Data exception, integrity violation.
-_ROW_CLASSES = {"22", "23"}
+#: Data exception, integrity violation, a limit exceeded (a slug too long for the index).
+_ROW_CLASSES = {"22", "23", "54"}
 
 
 def fault_of(error: BaseException) -> Fault:
@@ -72,6 +72,8 @@ def fault_of(error: BaseException) -> Fault:
         if state[:2] in _PASSING_CLASSES or state in _PASSING_STATES:
             return Fault.PASSING
         return Fault.ROW if state[:2] in _ROW_CLASSES else Fault.LASTING
+    if isinstance(error, asyncpg.ClientConfigurationError):
+        return Fault.LASTING
     if isinstance(error, OSError | TimeoutError | asyncpg.InterfaceError):
         return Fault.PASSING
     return Fault.LASTING
@@ -105,11 +107,11 @@ class LagHistory:
         """
         try:
             await self._write(newest(rows))
-        except asyncpg.PostgresError as exc:
+        except (asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
             if fault_of(exc) is not Fault.ROW:
                 raise _lasting(exc) from exc
             if len(rows) == 1:
-                return [(rows[0], " ".join(f"{exc.sqlstate} {exc}".split()))]
+                return [(rows[0], " ".join(f"{getattr(exc, 'sqlstate', '')} {exc}".split()))]
             return [refused for row in rows for refused in await self.upsert([row])]
         return []
 
@@ -142,7 +144,7 @@ class LagHistory:
             self._pool = None
 
 
-def _lasting(error: asyncpg.PostgresError) -> DatabaseError:
+def _lasting(error: Exception) -> DatabaseError:
     if isinstance(error, asyncpg.UndefinedTableError | asyncpg.UndefinedColumnError):
         return DatabaseError(f"Postgres has another schema ({error}): run `marketlag migrate`")
-    return DatabaseError(f"Postgres refuses the sink: {error.sqlstate} {error}")
+    return DatabaseError(f"Postgres refuses the sink: {error}")

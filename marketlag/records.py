@@ -15,10 +15,16 @@ HEARTBEAT = "__heartbeat__"
 #: Header of a normalized price: the offset of the record in ``polymarket.price_hourly``. Of two
 #: equal prices the later *source* record wins, however often Job 2 sent either of them.
 SOURCE_OFFSET = "source-offset"
+#: Header of a normalized price: the partition of ``polymarket.price_hourly`` that it came from.
+#: Re-keying mixes several logs into one partition, each read at its own pace.
+SOURCE_PARTITION = "source-partition"
 
 #: A record may be stamped this far ahead of its arrival. One article stamped 2031 would
 #: otherwise close every window of its partition.
 MAX_AHEAD_MS = 5 * 60_000
+
+#: Scores and weights beyond it are refused: their sums and squares have to stay finite.
+MAX_NUMBER = 1e12
 
 #: Larger values are refused: real articles have 300 to 600 bytes, some 20 kB.
 MAX_VALUE_BYTES = 512 * 1024

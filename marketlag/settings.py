@@ -7,6 +7,7 @@ import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -25,7 +26,10 @@ def parse_duration(value: Any) -> Any:
         match = _DURATION.fullmatch(str(value).strip())
         if match is None:
             raise ValueError("not a duration: write a number and a unit, as in 30s, 5m, 1h or 7d")
-        return timedelta(milliseconds=int(match[1]) * _UNITS[match[2] or "s"])
+        try:
+            return timedelta(milliseconds=int(match[1]) * _UNITS[match[2] or "s"])
+        except OverflowError:
+            raise ValueError("too long a duration") from None
     return value
 
 
@@ -57,7 +61,11 @@ class Settings(BaseSettings):
     markets: Path | None = Field(
         None, description="path of markets.toml; without it every market tracks YES"
     )
-    app_id: str = Field("marketlag", description="Kafka consumer group, and prefix of changelogs")
+    app_id: str = Field(
+        "marketlag",
+        pattern=r"^[A-Za-z0-9._-]{1,100}$",
+        description="Kafka consumer group, and prefix of changelogs",
+    )
     partitions: int = Field(3, ge=1, description="partitions of every topic of the pipeline")
     replication: int = Field(1, ge=1, description="replication factor of every topic")
     window: Duration = Field(timedelta(hours=1), description="window: 1m, 5m, 15m or 1h")
@@ -67,10 +75,16 @@ class Settings(BaseSettings):
     allowed_lateness: Duration = Field(
         timedelta(0), description="how long a closed window still takes corrections"
     )
-    signal_threshold: float = Field(1.0, description="a larger signal delta is a jump")
-    price_threshold: float = Field(0.02, ge=0, description="a smaller price delta is no move")
+    signal_threshold: float = Field(
+        1.0, allow_inf_nan=False, description="a larger signal delta is a jump"
+    )
+    price_threshold: float = Field(
+        0.02, ge=0, allow_inf_nan=False, description="a smaller price delta is no move"
+    )
     state_ttl: Duration = Field(
-        timedelta(days=7), description="event time after which state expires and LAG starts anew"
+        timedelta(days=7),
+        ge=timedelta(hours=1),
+        description="event time after which state expires and LAG starts anew",
     )
     price_at: Literal["window_start", "window_end"] = Field(
         "window_start", description="the hour whose price joins a window"
@@ -85,9 +99,13 @@ class Settings(BaseSettings):
         "that they belonged to, or stop the worker",
     )
     session_timeout: Duration = Field(
-        timedelta(seconds=30), description="Kafka gives a silent worker's partitions away after it"
+        timedelta(seconds=30),
+        ge=timedelta(seconds=1),
+        description="Kafka gives a silent worker's partitions away after it",
     )
-    commit_interval: Duration = Field(timedelta(seconds=1), description="time between commits")
+    commit_interval: Duration = Field(
+        timedelta(seconds=1), gt=timedelta(0), description="time between commits"
+    )
     fetch_max_records: int = Field(
         4_000, ge=1, description="records of one chunk at the most, all partitions together"
     )
@@ -120,8 +138,18 @@ class Settings(BaseSettings):
     @field_validator("postgres_dsn")
     @classmethod
     def _postgres_url(cls, value: SecretStr) -> SecretStr:
-        if not value.get_secret_value().startswith(("postgresql://", "postgres://")):
-            raise ValueError("write postgresql://user:password@host:port/database")
+        # The message is fixed: whatever is wrong may be a piece of the password.
+        wrong = ValueError(
+            "write postgresql://user:password@host:port/database, one host; in the password, "
+            "write / @ : ? # and % as %2F %40 %3A %3F %23 %25"
+        )
+        url = value.get_secret_value()
+        if not url.startswith(("postgresql://", "postgres://")) or "," in url.partition("?")[0]:
+            raise wrong
+        try:
+            _ = urlsplit(url).port
+        except ValueError:
+            raise wrong from None
         return value
 
     def model_post_init(self, context: Any) -> None:

@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from functools import partial
+from itertools import islice
 from typing import NamedTuple
 
 from mode import get_logger
@@ -108,12 +109,9 @@ class Sink:
 
     async def _write_batch(self) -> None:
         async with self._writing:
-            batch = [
-                self._waiting.popleft() for _ in range(min(self._max_rows, len(self._waiting)))
-            ]
-            async with self._changed:
-                self._since = time.monotonic()
-                self._changed.notify_all()
+            # A batch stays in the queue until it is written: were it gone, the next one would be
+            # declared past it.
+            batch = list(islice(self._waiting, self._max_rows))
             if not batch:
                 return
             refused = await self._write([item.row for item in batch if item.row is not None])
@@ -121,5 +119,10 @@ class Sink:
                 for item in batch:
                     if item.row == row:
                         await self._refuse(item.chunk, [Refused(item.record, reason)])
-            for item in batch:
-                item.chunk.lease.advance(item.record.offset + 1)
+            async with self._changed:
+                for item in batch:
+                    item.chunk.lease.advance(item.record.offset + 1)
+                    if self._waiting and self._waiting[0] is item:  # not released meanwhile
+                        self._waiting.popleft()
+                self._since = time.monotonic()
+                self._changed.notify_all()

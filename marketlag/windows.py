@@ -1,7 +1,8 @@
 """Event-time windows, as Flink's TUMBLE and HOP assign them: aligned to the epoch, in UTC.
 
-A window ``[start, end)`` is named by its start; all figures are milliseconds. The tables declare
-the same windows with Faust's ``TumblingWindow`` and ``HoppingWindow``; a test holds both equal.
+A window ``[start, end)`` is named by its start; all figures are milliseconds. Faust's
+``TumblingWindow`` (the tables declare theirs with it) and ``HoppingWindow`` assign the same; a test
+holds both equal.
 """
 
 

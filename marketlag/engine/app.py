@@ -2,7 +2,9 @@
 
 import asyncio
 import gc
+import os
 import ssl
+import threading
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
@@ -24,8 +26,10 @@ from marketlag.topics import DLQ_MAX_BYTES, RECORD_OVERHEAD
 #: Kafka wants several heartbeats within a session.
 HEARTBEATS_PER_SESSION = 10
 GC_THRESHOLD = (50_000, 20, 50)
-#: Confirmation of a record may take this long before the process gives up.
 PRODUCER_TIMEOUT = 60.0
+#: aiokafka sends and commits for ever while the broker is away. A worker that shall stop does not
+#: wait longer than this for it; what was not committed is done again.
+STOP_DEADLINE = 9.0
 
 
 class App(faust.App):
@@ -91,6 +95,12 @@ class App(faust.App):
         # cycles among them every 700 allocations finds none.
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLD)
+
+    async def on_stop(self) -> None:
+        deadline = threading.Timer(STOP_DEADLINE, os._exit, (1,))
+        deadline.daemon = True
+        deadline.start()
+        await super().on_stop()
 
     def _new_consumer(self) -> Any:
         consumer: Any = super()._new_consumer()

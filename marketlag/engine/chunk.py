@@ -28,22 +28,25 @@ class Chunk:
 
     Attributes:
         records: with offset, timestamp (ms), key, value and headers each.
+        start: the offset at which the chunk before it ended.
         after_gap: records right before this chunk were deleted unread.
         lease: the right under which it is processed.
     """
 
-    __slots__ = ("_desk", "after_gap", "lease", "records")
+    __slots__ = ("_desk", "after_gap", "lease", "records", "start")
 
     def __init__(
         self,
         lease: Lease,
         records: Sequence[LogRecord],
         *,
+        start: int | None = None,
         after_gap: bool = False,
         desk: Desk | None = None,
     ) -> None:
         self.lease = lease
         self.records = records
+        self.start = records[0].offset if start is None and records else start
         self.after_gap = after_gap
         self._desk = desk
 

@@ -183,12 +183,14 @@ class Consumer(driver.Consumer):
                 raise
 
     def _fetchable(self) -> set[TP]:
-        return {
-            tp
-            for tp in self._get_active_partitions()
-            if self._in_flight[tp]
-            < (MAX_CHANGELOG_IN_FLIGHT if self._is_changelog_tp(tp) else MAX_IN_FLIGHT)
-        }
+        return {tp for tp in self._get_active_partitions() if self._has_room(tp)}
+
+    def _has_room(self, tp: TP) -> bool:
+        if self._is_changelog_tp(tp):
+            return self._in_flight[tp] < MAX_CHANGELOG_IN_FLIGHT
+        # The end of a rebalance clears the agents' queues, after it has opened the leases: a chunk
+        # that was queued in between would be gone.
+        return not self.app.rebalancing and self._in_flight[tp] < MAX_IN_FLIGHT
 
     async def _fetch(self, partitions: set[TP]) -> None:
         generation = self.app.consumer_generation_id
@@ -205,15 +207,18 @@ class Consumer(driver.Consumer):
 
     async def _deliver_in_place(self, tp: TP, records: Sequence[Any], generation: int) -> None:
         first, last = records[0].offset, records[-1].offset
+        start = self.positions.next_offset(tp)
         verdict = self.positions.judge(tp, generation, first, last)
         if verdict is Verdict.DROP:
             return
         if verdict is Verdict.SEEK_BACK:
-            await self._thread.seek_to({tp: self.positions.next_offset(tp)})
+            await self._thread.seek_to({tp: start})
             return
+        lease = self.positions.lease(tp)
         lost = verdict is Verdict.DELIVER_AFTER_GAP and await self._is_truncated(tp, first)
-        chunk = Chunk(self.positions.lease(tp), records, after_gap=lost, desk=self)
-        await self._deliver(tp, records, chunk, generation)
+        if lease.generation == self.positions.generation:
+            chunk = Chunk(lease, records, start=start, after_gap=lost, desk=self)
+            await self._deliver(tp, records, chunk, generation)
 
     async def _is_truncated(self, tp: TP, first: int) -> bool:
         """Whether the hole before *first* was cut by retention (else: compaction, markers)."""
@@ -253,6 +258,13 @@ class Consumer(driver.Consumer):
         await self.wait_first(self.callback(message), self.suspend_flow.wait())
 
     def begin_work(self, chunk: Chunk) -> None:
+        """Raises ``EngineError`` if a chunk was lost on its way through Faust's queues."""
+        if chunk.start != chunk.lease.handed_over:
+            raise EngineError(
+                f"{chunk.topic} partition {chunk.partition}: the chunk after offset "
+                f"{chunk.lease.handed_over} was lost, the next one starts at {chunk.start}"
+            )
+        chunk.lease.handed_over = chunk.end
         self._at_work.add(chunk)
 
     def end_work(self, chunk: Chunk) -> None:
@@ -285,13 +297,15 @@ class Consumer(driver.Consumer):
         self, tp: TP, generation: int, point: Point | None, begin: int, end: int
     ) -> Lease:
         if point is not None and begin <= point.offset <= end:
-            return Lease(tp, generation, point.offset, point.metadata)
+            # Somebody reset the offsets: where a window began before that, its start is missing.
+            cut = point.offset > 0 and not point.metadata
+            return Lease(tp, generation, point.offset, point.metadata, truncated=cut)
         if point is not None and point.offset > end:
             self.log.warning(
                 "%s partition %s ends at %s, before the committed %s: the topic was made anew",
                 *(tp.topic, tp.partition, end, point.offset),
             )
-            return Lease(tp, generation, begin)
+            return Lease(tp, generation, begin, truncated=begin > 0)
         if begin > 0:
             self._report_truncated(tp, begin)
         return Lease(tp, generation, begin, point.metadata if point else "", truncated=begin > 0)
@@ -299,6 +313,8 @@ class Consumer(driver.Consumer):
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         await super().on_partitions_revoked(revoked)
         self.positions.close()
+        # Faust has cleared its queues; what was in them is not in flight any more.
+        self._in_flight.clear()
 
     # --- committing
 

@@ -37,6 +37,8 @@ class Lease:
     #: Counts the times that this process was given partitions. Unlike the generation it never
     #: repeats, not even when the group is made anew.
     term: int = field(default=0, init=False)
+    #: Everything before this offset was handed to the agent.
+    handed_over: int = field(default=-1, init=False)
     #: The newest point that the agent declared.
     declared: Point | None = field(default=None, init=False)
 
@@ -78,6 +80,7 @@ class Positions:
         self._term += 1
         for lease in leases:
             lease.term = self._term
+            lease.handed_over = lease.offset
             self._leases[lease.tp] = lease
             self._next[lease.tp] = lease.offset
             self._committed[lease.tp] = Point(lease.offset, lease.metadata)
@@ -92,7 +95,8 @@ class Positions:
         return self._leases[tp]
 
     def next_offset(self, tp: TP) -> int:
-        return self._next[tp]
+        """Where the next chunk has to start; -1 for a partition that is not held."""
+        return self._next.get(tp, -1)
 
     def judge(self, tp: TP, generation: int, first: int, last: int) -> Verdict:
         """Whether the chunk of offsets *first* to *last* may be delivered; if so, it counts.

@@ -22,6 +22,7 @@ from faust.types.windows import WindowT
 from mode import get_logger
 
 from marketlag.engine.chunk import ChunkSchema
+from marketlag.errors import EngineError
 
 Fact = TypeVar("Fact", bound=msgspec.Struct)
 logger = get_logger(__name__)
@@ -55,8 +56,8 @@ class Store(rocksdb.Store):
         try:
             return rocksdict.Rdict(str(path), options=_rocksdb_options())
         except Exception as exc:
-            if "lock" in str(exc).lower():
-                raise
+            if "/LOCK" in str(exc):
+                raise  # another process has it open
             logger.warning("%s cannot be opened (%s); rebuilding it from the changelog", path, exc)
             shutil.rmtree(path, ignore_errors=True)
             return rocksdict.Rdict(str(path), options=_rocksdb_options())
@@ -99,9 +100,26 @@ class Store(rocksdb.Store):
         return partition in self._dbs
 
     def items_of(self, partition: int) -> Iterator[tuple[bytes, bytes]]:
-        for key, value in self._db_for_partition(partition).items():
-            if key != self.offset_key:
-                yield key, value
+        """Everything in a partition. Raises ``EngineError`` where it cannot be read to its end.
+
+        RocksDB's iterator just ends at a damaged block; only its status tells.
+        """
+        items = self._db_for_partition(partition).iter()
+        items.seek_to_first()
+        while items.valid():
+            if items.key() != self.offset_key:
+                yield items.key(), items.value()
+            items.next()
+        try:
+            items.status()
+        except Exception as exc:
+            path = self.partition_path(partition)
+            del items
+            self.wipe(partition)
+            raise EngineError(
+                f"{path} was damaged ({exc}) and is removed; the next start rebuilds it from the "
+                "changelog"
+            ) from exc
 
     def revoke_partitions(self, table: CollectionT, tps: set[TP]) -> None:
         topics = table.changelog_topic.topics

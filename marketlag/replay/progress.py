@@ -56,7 +56,7 @@ class Progress:
     async def unread(self, *topics: str) -> int:
         """Records that the group has not dealt with."""
         extents = await self.extents(*topics)
-        return sum(extent.end - max(extent.done, 0) for extent in extents.values())
+        return sum(extent.end - max(extent.done, extent.begin) for extent in extents.values())
 
     async def is_finished(self) -> bool:
         """Whether every record has gone through every stage, to Postgres."""

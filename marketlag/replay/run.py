@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 
 from marketlag import kafka
 from marketlag.embedded.broker import SAFE_UNREAD_BYTES
-from marketlag.errors import ReplayError
+from marketlag.errors import DatabaseError, ReplayError
 from marketlag.event_time import BEGINNING, format_ms, from_datetime
 from marketlag.records import HEARTBEAT, Heartbeat, LogRecord, Signal
 from marketlag.replay.inputs import Outgoing
@@ -236,7 +236,10 @@ class Replay:
 
 async def rows_of(settings: Settings, signals: Sequence[Signal]) -> list[asyncpg.Record]:
     """The rows of ``lag_signals_history`` for these signals, by market and window."""
-    connection = await asyncpg.connect(settings.postgres_dsn.get_secret_value())
+    try:
+        connection = await asyncpg.connect(settings.postgres_dsn.get_secret_value())
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
+        raise DatabaseError(f"Postgres: {exc}") from None
     try:
         return list(
             await connection.fetch(

@@ -1,12 +1,14 @@
 """Job 3's facts, one partition's: what the tables hold, indexed, and when it expires.
 
-Each topic has a clock, its newest event time. A record more than the TTL behind the clock *of its
-own topic* changes nothing; that is decided by its own log alone, so it cannot depend on how the two
-topics interleave. Facts are dropped only when both topics' *committed* clocks have passed them, so
-that no redelivered record can miss one.
+Each log has a clock, its newest event time. The signals' partition is one log; the prices' mixes
+the partitions of ``polymarket.price_hourly``, and each of these is one. A record more than the TTL
+behind the clock *of its own log* changes nothing; that cannot depend on how logs interleave. Facts
+are dropped only when the *committed* clocks of all logs have passed them, so that no redelivered
+record can miss one.
 """
 
 from bisect import bisect_left
+from collections.abc import Mapping
 
 import msgspec
 
@@ -96,23 +98,26 @@ class MarketHours:
         found = index < len(self.starts) and self.starts[index] == start
         return self.facts[index] if found else None
 
-    def carries_on_from_after(self, start: int) -> bool:
-        """Whether the oldest window held is newer and stands for expired ones before it.
+    def carries_on_past(self, start: int) -> bool:
+        """Whether *start* is not after the oldest window held, and that stands for expired ones.
 
-        A log that is read again without its commits (topics made anew, offsets reset) brings
-        records from before it; taking them would cut what LAG and max carry.
+        A log that is read again without its commits (topics made anew, offsets reset) brings such
+        records; taking them would cut what LAG and max carry.
         """
-        return bool(self.facts) and start < self.starts[0] and self.facts[0].is_carried_on
+        return bool(self.facts) and start <= self.starts[0] and self.facts[0].is_carried_on
 
 
 class LagState:
-    """One partition's facts, indexed, and the two topics' clocks (ms)."""
+    """One partition's facts, indexed, and the clocks of its logs (ms)."""
 
-    def __init__(self, signal_clock: int = BEGINNING, price_clock: int = BEGINNING) -> None:
+    def __init__(
+        self, signal_clock: int = BEGINNING, price_clocks: Mapping[int, int] | None = None
+    ) -> None:
         self.hours: dict[str, MarketHours] = {}
         self.prices: dict[str, dict[int, PriceFact]] = {}
         self.signal_clock = signal_clock
-        self.price_clock = price_clock
+        #: By partition of ``polymarket.price_hourly``.
+        self.price_clocks = dict(price_clocks or {})
         self._expired_before = BEGINNING
 
     def load_hour(self, market: str, fact: HourFact) -> None:

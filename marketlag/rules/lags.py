@@ -24,6 +24,7 @@ import msgspec
 from marketlag.event_time import DAY, HOUR, format_ms, parse_ms
 from marketlag.records import (
     SOURCE_OFFSET,
+    SOURCE_PARTITION,
     LagRow,
     LogRecord,
     Price,
@@ -101,7 +102,7 @@ def fold_signals(
         market = signal.market_slug
         hours = state.hours.setdefault(market, MarketHours())
         known = hours.get(start)
-        if known is None and hours.carries_on_from_after(start):
+        if hours.carries_on_past(start):
             out.late += 1
             continue
         # A correction always adds an article; a replay repeats the smaller counts first.
@@ -136,11 +137,13 @@ def fold_prices(
             price = _decode_price(record.value or b"")
             hour = parse_ms(price.event_time)
             fact = _price_fact(price, record)
+            source = int(_header(record, SOURCE_PARTITION) or -1)
         except (msgspec.DecodeError, ValueError) as exc:
             out.refused.append(Refused(record, undecodable(exc)))
             continue
-        state.price_clock = max(state.price_clock, hour)
-        if hour < state.price_clock - rules.ttl:
+        clock = max(hour, state.price_clocks.get(source, hour))
+        state.price_clocks[source] = clock
+        if hour < clock - rules.ttl:
             out.late += 1
             continue
         market = price.market_slug
@@ -158,8 +161,12 @@ def fold_prices(
     return out
 
 
+def _header(record: LogRecord, name: str) -> bytes | None:
+    return dict(record.headers).get(name)
+
+
 def _price_fact(price: Price, record: LogRecord) -> PriceFact:
-    source_offset = dict(record.headers).get(SOURCE_OFFSET)
+    source_offset = _header(record, SOURCE_OFFSET)
     return PriceFact(
         price=price.price,
         prev_price=price.prev_price,

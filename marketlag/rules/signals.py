@@ -15,7 +15,6 @@ from which the same windows come out again, and what has to be known beside the 
 """
 
 from collections.abc import Iterable
-from math import isfinite
 from typing import Final
 
 import msgspec
@@ -24,6 +23,7 @@ from marketlag.event_time import BEGINNING, format_ms, parse_ms
 from marketlag.records import (
     HEARTBEAT,
     MAX_AHEAD_MS,
+    MAX_NUMBER,
     Article,
     Heartbeat,
     LogRecord,
@@ -155,8 +155,6 @@ class SignalOutputs(msgspec.Struct):
     signals: list[TimedSignal] = msgspec.field(default_factory=list)
     refused: list[Refused] = msgspec.field(default_factory=list)
     late: list[LogRecord] = msgspec.field(default_factory=list)
-    counted: int = 0
-    duplicates: int = 0
 
 
 def read_article(record: LogRecord) -> tuple[Article | None, int]:
@@ -183,8 +181,8 @@ def read_article(record: LogRecord) -> tuple[Article | None, int]:
         # The key is what puts a market into one partition; a second partition would make a
         # second, contradicting signal for the same hour.
         raise Refusal("the key is not the market_slug")
-    if not isfinite(article.keyword_score * article.source_weight):
-        raise Refusal("keyword_score * source_weight is not a finite number")
+    if abs(article.keyword_score) > MAX_NUMBER or abs(article.source_weight) > MAX_NUMBER:
+        raise Refusal(f"keyword_score or source_weight is beyond {MAX_NUMBER:g}")
     return article, published
 
 
@@ -239,10 +237,7 @@ def fold(  # noqa: C901, PLR0912
                     if closes(end, watermark):
                         window.closed_by = record.timestamp
                         next_turn = min(next_turn, end - 1 + lateness)
-                if not _count(window, article):
-                    out.duplicates += 1
-                else:
-                    out.counted += 1
+                _count(window, article)
         if published - delay > watermark:
             watermark = published - delay
             if watermark >= next_turn:
@@ -255,13 +250,13 @@ def fold(  # noqa: C901, PLR0912
     return out
 
 
-def _count(window: Window, article: Article) -> bool:
+def _count(window: Window, article: Article) -> None:
     aggregate = window.markets.get(article.market_slug)
     if aggregate is None:
         aggregate = window.markets[article.market_slug] = Aggregate()
     if article.article_id:
         if article.article_id in aggregate.article_ids:
-            return False
+            return
         aggregate.article_ids.add(article.article_id)
     aggregate.count += 1
     aggregate.score += article.keyword_score
@@ -269,7 +264,6 @@ def _count(window: Window, article: Article) -> bool:
     aggregate.weight += article.source_weight
     if window.closed_by is not None:
         window.corrected.add(article.market_slug)
-    return True
 
 
 def _skip_cut_windows(state: SignalState, first: int) -> None:

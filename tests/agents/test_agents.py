@@ -29,6 +29,11 @@ from tests.unit.test_lags import signal
 TEN = at("10:00")
 
 
+def clocks(time: int) -> str:
+    """What Job 3 commits beside an offset, for partition 0."""
+    return json.dumps({"0": time}, separators=(",", ":"))
+
+
 async def test_job_1_sends_closed_windows_late_articles_and_refused_records(bench: Bench) -> None:
     """Each to its topic; what it declares is the recovery point."""
     bench.begin((RSS_EVENTS, Point(0)))
@@ -87,7 +92,7 @@ async def test_job_2_keys_prices_by_market(bench: Bench) -> None:
     chunk = log(price(TEN, 1.05, None), price(TEN, 1.7), start=7)
     assert await bench.run(prices, PRICE_HOURLY, chunk) == Point(9)
     [sent] = bench.outbox.topic(PRICE_NORMALIZED)
-    assert (sent.key, sent.headers) == (b"m", {"source-offset": b"7"})
+    assert (sent.key, sent.headers) == (b"m", {"source-partition": b"0", "source-offset": b"7"})
     assert (json.loads(sent.value or b"")["price"]) == 1.0
     assert len(bench.outbox.topic(dlq(PRICE_HOURLY))) == 1
 
@@ -96,7 +101,7 @@ async def test_job_3_joins_and_keeps_facts(bench: Bench) -> None:
     """Signal first, price later: two versions of the row; both facts are in their tables."""
     bench.begin((RSS_SIGNALS, Point(0)), (PRICE_NORMALIZED, Point(0)))
     declared = await bench.run(lag, RSS_SIGNALS, [Record(0, signal(TEN, 2.0))])
-    assert declared == Point(1, str(TEN))
+    assert declared == Point(1, clocks(TEN))
     await bench.run(lag, PRICE_NORMALIZED, log(price(TEN, 0.4)))
     rows = [json.loads(each.value or b"") for each in bench.outbox.topic(LAG_SIGNALS)]
     assert [row["price"] for row in rows] == [None, 0.4]
@@ -112,7 +117,9 @@ async def test_job_3_rebuilds_its_index_from_the_tables(bench: Bench) -> None:
     bench.begin((RSS_SIGNALS, Point(0)), (PRICE_NORMALIZED, Point(0)))
     await bench.run(lag, RSS_SIGNALS, [Record(0, signal(TEN, 2.0))])
     await bench.run(lag, PRICE_NORMALIZED, log(price(TEN + HOUR, 0.4)))
-    bench.begin((RSS_SIGNALS, Point(1, str(TEN))), (PRICE_NORMALIZED, Point(1, str(TEN + HOUR))))
+    bench.begin(
+        (RSS_SIGNALS, Point(1, clocks(TEN))), (PRICE_NORMALIZED, Point(1, clocks(TEN + HOUR)))
+    )
     await bench.run(lag, RSS_SIGNALS, [Record(1, signal(TEN + HOUR, 5.0))])
     row = json.loads(bench.outbox.topic(LAG_SIGNALS)[-1].value or b"")
     assert (row["window"], row["signal_delta"], row["price"]) == (format_ms(TEN + HOUR), 3.0, 0.4)
@@ -124,7 +131,7 @@ async def test_job_3_deletes_what_both_committed_clocks_have_passed(bench: Bench
     await bench.run(lag, RSS_SIGNALS, [Record(0, signal(TEN))])
     await bench.run(lag, PRICE_NORMALIZED, log(price(TEN)))
     far = TEN + 40 * 24 * HOUR
-    bench.begin((RSS_SIGNALS, Point(1, str(far))), (PRICE_NORMALIZED, Point(1, str(far))))
+    bench.begin((RSS_SIGNALS, Point(1, clocks(far))), (PRICE_NORMALIZED, Point(1, clocks(far))))
     bench.outbox.changelog.clear()
     await bench.run(lag, RSS_SIGNALS, [Record(1, signal(far))])
     assert [start for _, start, _ in rss_hours.facts(0)] == [far]

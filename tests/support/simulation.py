@@ -107,7 +107,7 @@ class Job3:
         """Begin anew: no commits, no tables. The database stays."""
         self.tables = Tables()
         self.confirmed = Tables()
-        self.committed = [(0, BEGINNING), (0, BEGINNING)]
+        self.committed: list[tuple[int, dict[int, int]]] = [(0, {}), (0, {})]
         self.restart(keep_local=True)
 
     def restart(self, *, keep_local: bool) -> None:
@@ -115,7 +115,8 @@ class Job3:
         if not keep_local:
             self.tables = copy.deepcopy(self.confirmed)
         self.positions = [offset for offset, _ in self.committed]
-        self.state = LagState(self.committed[0][1], self.committed[1][1])
+        signals, prices = (clocks for _, clocks in self.committed)
+        self.state = LagState(signals.get(0, BEGINNING), prices)
         for (market, _), fact in self.tables.hours.items():
             self.state.load_hour(market, copy.copy(fact))
         for (market, hour), fact in self.tables.prices.items():
@@ -124,7 +125,8 @@ class Job3:
     def step(self, topic: int, count: int) -> None:
         position = self.positions[topic]
         chunk = self.logs[topic][position : position + count]
-        expired = expire(self.state, min(clock for _, clock in self.committed), self.rules.ttl)
+        clocks = [min(known.values(), default=BEGINNING) for _, known in self.committed]
+        expired = expire(self.state, min(clocks), self.rules.ttl)
         for key in expired.hours:
             del self.tables.hours[key]
         for key in expired.prices:
@@ -143,8 +145,8 @@ class Job3:
         """A strict flush goes before it, so the changelog has all that is in the tables."""
         self.confirmed = copy.deepcopy(self.tables)
         self.committed = [
-            (self.positions[0], self.state.signal_clock),
-            (self.positions[1], self.state.price_clock),
+            (self.positions[0], {0: self.state.signal_clock}),
+            (self.positions[1], dict(self.state.price_clocks)),
         ]
 
 

@@ -15,9 +15,9 @@ from tests.support.model import ms
         ("1970-01-01T00:00:01.5Z", 1500),
         ("1970-01-01T00:00:00.1239999999Z", 123),
         ("1970-01-01T02:00:00.007+02:00", 7),
-        ("1969-12-31T23:00:00-0100", 0),
+        ("1970-01-01T23:00:00-0100", 86_400_000),
         ("1970-01-01 00:00:59z", 59_000),
-        ("1969-12-31T23:59:59.999Z", -1),
+        ("1970-01-01T00:00:00.001+14:00", 1 - 14 * 3_600_000),
     ],
 )
 def test_a_time_is_milliseconds_and_finer_digits_are_cut(text: str, expected: int) -> None:
@@ -41,6 +41,9 @@ def test_a_time_is_milliseconds_and_finer_digits_are_cut(text: str, expected: in
         "2025-01-01T00:00:01.٣Z",
         "2025-01-01T00:00:00Zjunk",
         "1735689600",
+        "0001-01-01T00:00:00Z",
+        "0001-01-01T00:00:00+14:00",
+        "9999-12-31T23:59:59-14:00",
     ],
 )
 def test_anything_else_is_not_a_time(text: str) -> None:

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from marketlag.event_time import DAY, HOUR, MINUTE, format_ms
-from marketlag.records import SOURCE_OFFSET, LagRow, Price, Signal
+from marketlag.records import SOURCE_OFFSET, SOURCE_PARTITION, LagRow, Price, Signal
 from marketlag.rules.facts import HourFact, LagState, PriceFact, better, expire
 from marketlag.rules.lags import (
     LagOutputs,
@@ -42,15 +42,20 @@ class Joined:
     def signals(self, *values: bytes, timestamp: int = ARRIVAL) -> LagOutputs:
         return self._take(fold_signals, values, timestamp)
 
-    def prices(self, *values: dict[str, Any], timestamp: int = ARRIVAL) -> LagOutputs:
+    def prices(
+        self, *values: dict[str, Any], timestamp: int = ARRIVAL, source: int = 0
+    ) -> LagOutputs:
         checked = [msgspec.json.encode(msgspec.convert(value, Price)) for value in values]
-        return self._take(fold_prices, checked, timestamp)
+        return self._take(fold_prices, checked, timestamp, source)
 
-    def _take(self, rule: Any, values: Any, timestamp: int) -> LagOutputs:
+    def _take(self, rule: Any, values: Any, timestamp: int, source: int = 0) -> LagOutputs:
         records = []
         for value in values:
-            header = (SOURCE_OFFSET, str(self._offset).encode())
-            records.append(Record(self._offset, value, timestamp=timestamp, headers=(header,)))
+            headers = (
+                (SOURCE_OFFSET, str(self._offset).encode()),
+                (SOURCE_PARTITION, str(source).encode()),
+            )
+            records.append(Record(self._offset, value, timestamp=timestamp, headers=headers))
             self._offset += 1
         out: LagOutputs = rule(self.state, records, self.rules, self.tracked)
         for timed in out.rows:
@@ -209,6 +214,31 @@ def test_a_record_older_than_the_ttl_of_its_own_topic_changes_nothing() -> None:
     join.prices(price(TEN + 7 * DAY))
     out = join.prices(price(TEN - HOUR))
     assert (out.late, out.prices) == (1, {})
+
+
+def test_prices_of_several_source_partitions_have_clocks_of_their_own() -> None:
+    """Re-keying mixes logs that are read at their own pace; one must not make the other late."""
+    join = Joined()
+    days = [TEN + day * DAY for day in range(30)]
+    join.signals(*[signal(day, market=market) for day in days for market in "mn"])
+    assert join.prices(*[price(day) for day in days], source=0).late == 0
+    out = join.prices(*[price(day, market_slug="n") for day in days], source=1)
+    assert out.late == 0
+    assert all(join.row(day, "n").price == 0.5 for day in days)
+    assert join.prices(price(days[0]), source=0).late == 1
+
+
+def test_the_oldest_window_held_keeps_what_it_carries() -> None:
+    """Also when its own signal comes again, as after a reset of the offsets."""
+    join = Joined()
+    join.signals(*[signal(TEN + day * DAY, float(day)) for day in range(20)])
+    expire(join.state, TEN + 19 * DAY, RULES.ttl)
+    oldest = join.state.hours["m"].starts[0]
+    last = join.row(TEN + 19 * DAY)
+    join.state.signal_clock = -(2**62)
+    assert join.signals(signal(oldest, 0.5)).late == 1
+    join.signals(signal(TEN + 19 * DAY, 19.0))
+    assert join.row(TEN + 19 * DAY) == last
 
 
 def test_the_zscore_is_against_the_24_hours_before() -> None:

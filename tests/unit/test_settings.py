@@ -25,6 +25,14 @@ EXAMPLE = Path(__file__).parents[2] / "markets.example.toml"
         ("BROKER_URL", "kafka://a:1,b:x", "write kafka://host:port"),
         ("POSTGRES_DSN", "mysql://db", "write postgresql://user:password@host:port/database"),
         ("PRICE_AT", "noon", "Input should be 'window_start' or 'window_end'"),
+        ("WATERMARK_DELAY", "99999999999999d", "too long a duration"),
+        ("SESSION_TIMEOUT", "0", "greater than or equal to 1 second"),
+        ("COMMIT_INTERVAL", "0", "greater than 0 seconds"),
+        ("STATE_TTL", "1s", "greater than or equal to 1 hour"),
+        ("SIGNAL_THRESHOLD", "nan", "finite number"),
+        ("APP_ID", "my app", "String should match pattern"),
+        ("POSTGRES_DSN", "postgresql://u:s3cr/et@h/db", "write / @ : ? # and % as %2F"),
+        ("POSTGRES_DSN", "postgresql://a,b/db", "one host"),
         ("WEB_PORT", "70000", "less than or equal to 65535"),
     ],
 )
@@ -38,6 +46,7 @@ def test_a_wrong_setting_is_named(
     assert str(caught.value).startswith(f"MARKETLAG_{name}: ")
     assert problem in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert "s3cr" not in str(caught.value)
 
 
 def test_a_wrong_dsn_does_not_show_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,9 +68,9 @@ def test_sasl_ssl_needs_a_user_and_a_password(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("90", timedelta(seconds=90)),
-        ("250ms", timedelta(milliseconds=250)),
-        ("5m", timedelta(minutes=5)),
+        ("7200", timedelta(hours=2)),
+        ("3600000ms", timedelta(hours=1)),
+        ("90m", timedelta(minutes=90)),
         ("7d", timedelta(days=7)),
     ],
 )

@@ -133,9 +133,7 @@ BAD = {
         key=b"m",
     ),
     "the key is not the market_slug": record(0, article(at("10:00")), key=b"other"),
-    "not a finite number": record(
-        0, article(at("10:00"), keyword_score=1e200, source_weight=1e200)
-    ),
+    "beyond 1e+12": record(0, article(at("10:00"), keyword_score=-1e200)),
 }
 
 

@@ -9,6 +9,7 @@ from faust.types import TP
 
 from marketlag.engine.chunk import Chunk
 from marketlag.engine.positions import Lease, Point
+from marketlag.errors import DatabaseError
 from marketlag.postgres import Fault, fault_of, newest
 from marketlag.records import LagRow, Refused
 from marketlag.sink import MAX_BATCHES_WAITING, Item, Sink
@@ -124,6 +125,26 @@ async def test_release_does_not_wait_for_a_postgres_that_is_away(database: Datab
     assert database.batches == []
 
 
+async def test_a_batch_that_failed_is_not_committed_past(database: Database) -> None:
+    """Not by the release that follows the crash either: its rows would be gone."""
+    broken = True
+
+    async def write(rows: list[LagRow]) -> list[tuple[LagRow, str]]:
+        if broken:
+            raise DatabaseError("for good")
+        return await database.write(rows)
+
+    sink = Sink(write, nothing_refused, max_rows=2, max_wait=0)
+    chunk = new_chunk()
+    await sink.add(items(chunk, *"abcdef"))
+    with pytest.raises(DatabaseError):
+        await sink.run()
+    broken = False
+    await sink.release()
+    assert [name for batch in database.batches for name in batch] == list("abcdef")
+    assert chunk.lease.declared == Point(6)
+
+
 async def test_release_frees_an_agent_that_waits_for_room(database: Database) -> None:
     """Or neither a rebalance nor SIGTERM would get past a Postgres that is away."""
     database.up.clear()
@@ -202,6 +223,7 @@ def test_a_statement_has_one_version_of_a_key_and_keys_in_order() -> None:
         ("22003", Fault.ROW),
         ("22P05", Fault.ROW),
         ("23514", Fault.ROW),
+        ("54000", Fault.ROW),
         ("42P01", Fault.LASTING),
         ("28P01", Fault.LASTING),
         (None, Fault.LASTING),
