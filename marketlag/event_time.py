@@ -70,11 +70,6 @@ def format_ms(ms: int) -> str:
     return f"{text}.{ms % SECOND:03d}Z" if ms % SECOND else f"{text}Z"
 
 
-def to_datetime(ms: int) -> datetime:
-    """An aware UTC ``datetime``, for libraries that want one."""
-    return _EPOCH + timedelta(milliseconds=ms)
-
-
 def from_datetime(moment: datetime) -> int:
     """Milliseconds since the epoch of an aware ``datetime``."""
     return (moment - _EPOCH) // _MILLISECOND

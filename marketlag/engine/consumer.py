@@ -32,8 +32,6 @@ MAX_CHANGELOG_IN_FLIGHT = 4
 #: A chunk takes milliseconds; a rebalance does not wait longer than this for one.
 FINISH_SECONDS = 2.0
 
-Records = Mapping[TP, Sequence[Any]]
-
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
     """The thread that talks to Kafka, extended by commits with metadata."""
@@ -48,7 +46,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     async def committed_points(self, tps: Iterable[TP]) -> dict[TP, Point]:
         """What the group has committed; partitions without a commit are left out."""
-        return await self.call_thread(self._committed_points, list(tps))  # type: ignore[no-any-return]
+        points: dict[TP, Point] = await self.call_thread(self._committed_points, list(tps))
+        return points
 
     async def _committed_points(self, tps: list[TP]) -> dict[TP, Point]:
         coordinator = self._ensure_consumer()._coordinator
@@ -61,7 +60,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     async def commit_points(self, generation: int, points: Mapping[TP, Point]) -> bool:
         """Commit, if the group is still in *generation*. False if it has rebalanced."""
-        return await self.call_thread(self._commit_points, generation, points)  # type: ignore[no-any-return]
+        committed: bool = await self.call_thread(self._commit_points, generation, points)
+        return committed
 
     async def _commit_points(self, generation: int, points: Mapping[TP, Point]) -> bool:
         consumer = self._ensure_consumer()
@@ -91,7 +91,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     async def bounds(self, tps: Iterable[TP]) -> dict[TP, tuple[int, int]]:
         """First offset and end of each partition's log."""
-        return await self.call_thread(self._bounds, list(tps))  # type: ignore[no-any-return]
+        bounds: dict[TP, tuple[int, int]] = await self.call_thread(self._bounds, list(tps))
+        return bounds
 
     async def _bounds(self, tps: list[TP]) -> dict[TP, tuple[int, int]]:
         consumer = self._ensure_consumer()
@@ -167,17 +168,20 @@ class Consumer(driver.Consumer):
     # --- fetching
 
     async def _drain_messages(self, fetcher: ServiceT) -> None:
+        # mode's wait() takes asyncio's events, too; its annotation names only its own.
+        resumed: Any = self.can_resume_flow
+        room: Any = self._room
         try:
             while not (self.should_stop or fetcher.should_stop):
                 if not self.flow_active:
-                    await self.wait(self.can_resume_flow)  # type: ignore[arg-type]
+                    await self.wait(resumed)
                     continue
                 partitions = self._fetchable()
                 if partitions:
                     await self._fetch(partitions)
                 else:
                     self._room.clear()
-                    await self.wait(self._room, timeout=1.0)  # type: ignore[arg-type]
+                    await self.wait(room, timeout=1.0)
         except self.consumer_stopped_errors:
             if not self.app.should_stop:
                 raise

@@ -6,7 +6,7 @@ records that never arrived.
 """
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from faust.transport.drivers import aiokafka as driver
@@ -42,6 +42,11 @@ class Confirmations:
         await self._settled.wait()
         if self._error is not None:
             raise SendFailed(f"Kafka did not take a record: {self._error!r}") from self._error
+
+
+def failure_of(sent: "asyncio.Future[Any]") -> BaseException | None:
+    """Why a finished send failed; ``None`` if Kafka has the record."""
+    return asyncio.CancelledError() if sent.cancelled() else sent.exception()
 
 
 class StrictBuffer(ProducerBuffer):
@@ -118,7 +123,7 @@ class Producer(driver.Producer):
         sent.add_done_callback(self._settle)
 
     def _settle(self, sent: "asyncio.Future[Any]") -> None:
-        error = asyncio.CancelledError() if sent.cancelled() else sent.exception()
+        error = failure_of(sent)
         self.confirmations.settle(error)
         if error is not None:
             self._crash(error)
@@ -135,9 +140,3 @@ class Producer(driver.Producer):
         Raises ``SendFailed``; after that no commit is possible in this process.
         """
         await self.confirmations.wait()
-
-    def send_soon(self, fut: FutureMessage) -> None:
-        self.buffer.put(fut)
-
-    def partitions(self, topic: str) -> Awaitable[set[int]]:
-        return self._ensure_producer().partitions_for(topic)  # type: ignore[no-any-return]

@@ -255,6 +255,6 @@ class TableManager(FaustTableManager):
 
     @property
     def recovery(self) -> Recovery:
-        if self._recovery is None:
+        if not isinstance(self._recovery, Recovery):
             self._recovery = Recovery(self.app, self, beacon=self.beacon, loop=self.loop)
-        return self._recovery  # type: ignore[return-value]
+        return self._recovery

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import asyncpg
 import msgspec
 from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.structs import RecordMetadata
 
 from marketlag import kafka
 from marketlag.embedded.broker import SAFE_UNREAD_BYTES
@@ -96,7 +97,7 @@ class Replay:
     async def _send(
         self, producer: AIOKafkaProducer, topic: str, records: Sequence[Outgoing], what: str
     ) -> None:
-        sending: list[tuple[asyncio.Future[object], int]] = []
+        sending: list[tuple[asyncio.Future[RecordMetadata], int]] = []
         waiting_bytes = 0
         for sent, record in enumerate(records):
             size = len(record.value) + _RECORD_OVERHEAD_BYTES
@@ -111,11 +112,13 @@ class Replay:
         await self._settle(topic, sending)
         self._report(what, len(records), len(records))
 
-    async def _settle(self, topic: str, sending: list[tuple[asyncio.Future[object], int]]) -> None:
+    async def _settle(
+        self, topic: str, sending: list[tuple[asyncio.Future[RecordMetadata], int]]
+    ) -> None:
         for future, size in sending:
             sent = await future
-            tp = TopicPartition(topic, sent.partition)  # type: ignore[attr-defined]
-            self._unread[tp].sent(sent.offset, size)  # type: ignore[attr-defined]
+            tp = TopicPartition(topic, sent.partition)
+            self._unread[tp].sent(sent.offset, size)
         sending.clear()
 
     async def _wait_for_room(self, topic: str, size: int) -> None:

@@ -232,7 +232,7 @@ def test_a_statement_has_one_version_of_a_key_and_keys_in_order() -> None:
 def test_what_can_pass_is_retried_and_nothing_else(state: str | None, fault: Fault) -> None:
     """By SQLSTATE; a connection that cannot be made has none, and passes."""
     error = ValueError()
-    error.sqlstate = state  # type: ignore[attr-defined]
+    setattr(error, "sqlstate", state)  # noqa: B010 - asyncpg's attribute on an error of our own
     assert fault_of(error) is fault
     assert fault_of(ConnectionRefusedError()) is Fault.PASSING
     assert fault_of(TimeoutError()) is Fault.PASSING
