@@ -16,13 +16,16 @@ OPTIONS = ("--loglevel", "info", "--without-web")
 
 
 class WorkerProcess(Embedded):
-    """``faust -A marketlag worker``, with its log in a file."""
+    """``faust -A marketlag worker``, with its log in a file.
 
-    def __init__(self, env: Mapping[str, str], log: Path) -> None:
+    *module* is where Faust looks for the app.
+    """
+
+    def __init__(self, env: Mapping[str, str], log: Path, *, module: str = "marketlag") -> None:
         self.log = log
         with log.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "faust", "-A", "marketlag", "worker", *OPTIONS],
+                [sys.executable, "-m", "faust", "-A", module, "worker", *OPTIONS],
                 env={**os.environ, **env},
                 stdin=subprocess.DEVNULL,
                 stdout=output,

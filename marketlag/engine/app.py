@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import logging
 import os
 import ssl
 import threading
@@ -16,6 +17,7 @@ from mode import CrashingSupervisor
 
 from marketlag.engine.chunk import ChunkSchema, ChunkStream
 from marketlag.engine.consumer import Consumer
+from marketlag.engine.membership import Membership
 from marketlag.engine.producer import Producer
 from marketlag.engine.tables import TableManager
 from marketlag.engine.transport import Transport
@@ -48,6 +50,7 @@ class App(faust.App):
     ) -> None:
         self.check_before_start = check_before_start
         session = settings.session_timeout / timedelta(seconds=1)
+        self.membership = Membership(session, self._end_as_stranger)
         super().__init__(
             id=settings.app_id,
             broker=settings.broker_url.replace("kafka://", "aiokafka://"),
@@ -95,6 +98,12 @@ class App(faust.App):
         # cycles among them every 700 allocations finds none.
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLD)
+
+    def _end_as_stranger(self) -> None:
+        """Others have the partitions: what waits here is stale, so nothing may be finished."""
+        self.log.error("was out for longer than its Kafka session: others have its partitions")
+        logging.shutdown()
+        os._exit(1)
 
     async def on_stop(self) -> None:
         deadline = threading.Timer(STOP_DEADLINE, os._exit, (1,))

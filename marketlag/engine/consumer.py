@@ -8,7 +8,6 @@ brought, and a commit holds exactly what the agents declared (``positions``), af
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from time import monotonic
 from typing import Any
 
 from aiokafka import TopicPartition
@@ -29,12 +28,20 @@ MAX_IN_FLIGHT = 2
 #: Recovery applies changelog chunks in pairs, so more than two must be able to wait.
 MAX_CHANGELOG_IN_FLIGHT = 4
 
+COORDINATOR_LOOK_SECONDS = 1.0
+
 #: A chunk takes milliseconds; a rebalance does not wait longer than this for one.
 FINISH_SECONDS = 2.0
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
     """The thread that talks to Kafka, extended by commits with metadata."""
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        app: Any = self.app
+        coordinator = self._ensure_consumer()._coordinator
+        coordinator._send_req = app.membership.asking(coordinator._send_req)
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
@@ -103,24 +110,13 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         return {tp: (begins[TopicPartition(*tp)], ends[TopicPartition(*tp)]) for tp in tps}
 
     @Service.task
-    async def _watch_membership(self) -> None:
-        """End the process when it is not a member of its group any more, for one of two reasons.
+    async def _watch_coordinator(self) -> None:
+        """End the process when aiokafka has given up on the group's coordinator.
 
-        It was out (stopped, suspended) for longer than its session: another worker has its
-        partitions, and what it still wanted to send is stale. Or aiokafka has given up on the
-        group coordinator; Faust never asks for its errors, and would wait for partitions for ever.
+        Faust never asks for its errors, and would wait for partitions for ever.
         """
-        timeout = self.app.conf.broker_session_timeout
-        last = monotonic()
         while not self.should_stop:
-            await self.sleep(min(1.0, timeout / 4))
-            now = monotonic()
-            if now - last > timeout:
-                await self.consumer.crash(
-                    EngineError(f"was out for {now - last:.0f} s, longer than its Kafka session")
-                )
-                return
-            last = now
+            await self.sleep(COORDINATOR_LOOK_SECONDS)
             try:
                 self._ensure_consumer()._coordinator.check_errors()
             except KafkaError as exc:

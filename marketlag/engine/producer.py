@@ -7,7 +7,7 @@ records that never arrived.
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from faust.transport.drivers import aiokafka as driver
 from faust.transport.producer import ProducerBuffer
@@ -95,6 +95,12 @@ class Producer(driver.Producer):
 
     def _settings_extra(self) -> Mapping[str, Any]:
         return {"acks": "all", "enable_idempotence": True}
+
+    def _new_producer(self, transactional_id: str | None = None) -> Any:
+        producer: Any = super()._new_producer(transactional_id)
+        sender, app = producer._sender, cast(Any, self.app)
+        sender._send_produce_req = app.membership.sending(sender._send_produce_req)
+        return producer
 
     async def publish(
         self,

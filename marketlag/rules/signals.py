@@ -223,6 +223,7 @@ def fold(  # noqa: C901, PLR0912
             continue
         if state.truncated:
             _skip_cut_windows(state, published)
+            watermark = state.watermark
         if article is not None:
             start = published - published % size
             end = start + size
@@ -267,10 +268,17 @@ def _count(window: Window, article: Article) -> None:
 
 
 def _skip_cut_windows(state: SignalState, first: int) -> None:
-    """Give up the windows that began before the first record of a log whose start is gone."""
+    """Give up the windows that may have had a record before the first one that is left.
+
+    That record may itself be a late one. So what was read before the cut counts as well: it had
+    reached one delay past the watermark, somewhere in the window after those that are out.
+    """
     state.truncated = False
-    whole_from = -(-first // state.size) * state.size
-    state.emitted_through = max(state.emitted_through, whole_from)
+    through = max(state.emitted_through, state._final_through())
+    if through != BEGINNING:
+        state.watermark = max(state.watermark, through - 1 + state.lateness)
+        first = max(first, through + state.lateness + state.delay + state.size)
+    state.emitted_through = -(-first // state.size) * state.size
 
 
 def _next_turn(state: SignalState) -> int:

@@ -31,6 +31,13 @@ class ModelSignal(NamedTuple):
     closed_at: int
 
 
+class Cut(NamedTuple):
+    """A log whose records before *offset* were deleted; the job had dealt with *done* of them."""
+
+    offset: int
+    done: int = 0
+
+
 class Signals(NamedTuple):
     """Signals in order of emission (a corrected one again), offsets of late articles."""
 
@@ -39,19 +46,38 @@ class Signals(NamedTuple):
 
 
 def signals_of(
-    log: Sequence[Any], *, size: int = HOUR, delay: int = 300_000, lateness: int = 0
+    log: Sequence[Any],
+    *,
+    size: int = HOUR,
+    delay: int = 300_000,
+    lateness: int = 0,
+    cut: Cut | None = None,
 ) -> Signals:
-    """Job 1 over one partition's good articles and heartbeats."""
+    """Job 1 over one partition's good articles and heartbeats.
+
+    Where the log was cut, windows that began before its first record are not emitted, unless they
+    had been.
+    """
     watermark = -(10**18)
     windows: dict[int, dict[str, list[dict[str, Any]]]] = {}
     closed: dict[int, int] = {}
     out = Signals([], [])
+    whole_from: int | None = None
     for entry in log:
+        if cut and cut.done <= entry.offset < cut.offset:
+            continue
         value = json.loads(entry.value)
         time = ms(value["published_at"])
+        if cut and entry.offset >= cut.offset and whole_from is None:
+            # What was cut may have held articles of a window ahead of the watermark.
+            seen = (watermark + 1 - lateness) // size * size + lateness + delay + size
+            whole_from = -(-max(time, seen) // size) * size
+            windows = {}
         if value["market_slug"] != "__heartbeat__":
             start = time // size * size
-            if watermark >= start + size - 1 + lateness:
+            if whole_from is not None and start < whole_from and watermark < start + size - 1 + lateness:
+                pass
+            elif watermark >= start + size - 1 + lateness:
                 out.late.append(entry.offset)
             else:
                 articles = windows.setdefault(start, {}).setdefault(value["market_slug"], [])
@@ -86,15 +112,17 @@ def _signal(market: str, start: int, articles: list[dict[str, Any]], closed_at: 
 
 def rows_of(
     signals: Iterable[ModelSignal],
-    prices: Sequence[Any],
-    *,
+    *prices: Sequence[Any],
     ttl: int = 7 * DAY,
     threshold: float = 1.0,
     still: float = 0.02,
 ) -> dict[tuple[str, int], dict[str, Any]]:
-    """Job 3: the final row of every (market, window), from all signals and all good prices."""
+    """Job 3: the final row of every (market, window).
+
+    From all signals of one partition, and all good prices, those of each source partition apart.
+    """
     newest = _newest_signals(signals, ttl)
-    best = _best_prices(prices, ttl)
+    best = {key: price for log in prices for key, price in _best_prices(log, ttl).items()}
     rows = {}
     for market in {market for market, _ in newest}:
         run: list[ModelSignal] = []
@@ -129,9 +157,11 @@ def _best_prices(prices: Sequence[Any], ttl: int) -> dict[tuple[str, int], dict[
         clock = max(clock, hour)
         if value["outcome"].lower() != "yes" or hour < clock - ttl:
             continue
-        value["arrived"] = entry.timestamp
+        value |= {"arrived": entry.timestamp, "tie": 0, "offset": entry.offset}
         held = best.get((value["market_slug"], hour))
-        if held is None or _rank(value) > _rank(held) or _is_other_of_same_rank(value, held):
+        if held and _is_other_of_same_rank(value, held):
+            value["tie"] = held["tie"] + 1
+        if held is None or _rank(value) > _rank(held) or value["tie"]:
             best[value["market_slug"], hour] = value
     return best
 
@@ -141,8 +171,21 @@ def _rank(price: dict[str, Any]) -> tuple[bool, int]:
 
 
 def _is_other_of_same_rank(new: dict[str, Any], held: dict[str, Any]) -> bool:
-    fields = ("price", "price_delta", "prev_price")
-    return _rank(new) == _rank(held) and any(new.get(f) != held.get(f) for f in fields)
+    later = new["offset"] > held["offset"]
+    return later and _rank(new) == _rank(held) and _content(new) != _content(held)
+
+
+def _content(price: dict[str, Any]) -> tuple[float, float, float | None]:
+    return _clamped(price["price"]), price.get("price_delta") or 0.0, price.get("prev_price")
+
+
+def _clamped(price: float) -> float:
+    return min(1.0, max(0.0, price))
+
+
+def _freshness(price: dict[str, Any] | None) -> tuple[int, int, int]:
+    """The part of a row's version that is the price's."""
+    return (1 + _rank(price)[0], _rank(price)[1], price["tie"]) if price else (0, 0, 0)
 
 
 def _row(
@@ -174,11 +217,12 @@ def _row(
         "signal_zscore": (signal.signal - mean) / spread
         if len(baseline) >= 3 and spread > 1e-12
         else None,
-        "price": min(1.0, max(0.0, price["price"])) if price else None,
+        "price": _clamped(price["price"]) if price else None,
         "prev_price": price.get("prev_price") if price else None,
         "stale": price.get("stale", False) if price else None,
         "mention_count": signal.count,
         "keyword_score": signal.score,
         "source_weight_avg": signal.weight,
         "detected_at": max(detected, price["arrived"]) if price else detected,
+        "version": (sum(each.count for each in run), *_freshness(price)),
     }
