@@ -89,10 +89,14 @@ def keep_facts(out: LagOutputs) -> None:
 
 
 def drop_expired(state: LagState, partition: int) -> None:
-    """Delete what the committed clocks of all logs have passed."""
+    """Delete what the committed clocks of all logs have passed.
+
+    A partition of ``polymarket.price_hourly`` that nobody has told of yet may hold the oldest price
+    of all.
+    """
     signals = committed_clocks(RSS_SIGNALS, partition).values()
     prices = committed_clocks(PRICE_NORMALIZED, partition).values()
-    if not signals or not prices:
+    if not signals or len(prices) < settings.partitions:
         return
     expired = expire(state, min(*signals, *prices), rules.ttl)
     for market, start in expired.hours:

@@ -1,36 +1,80 @@
 """JOB 2: hourly prices checked, clamped and re-keyed by market.
 
 ``polymarket.price_hourly`` -> ``polymarket.price_normalized``; what cannot be used ->
-``dlq.polymarket.price_hourly``. The rules are ``marketlag.rules.prices``; there is no state.
+``dlq.polymarket.price_hourly``. The rules are ``marketlag.rules.prices``; the only state is the
+log's clock, in the commit's metadata.
 """
 
 import msgspec
 from faust.types import StreamT
 
-from marketlag.application import app
-from marketlag.engine.chunk import Chunk
+from marketlag.application import app, settings
+from marketlag.engine.chunk import Chunk, PerPartition
 from marketlag.engine.outputs import send_refused
-from marketlag.records import SOURCE_OFFSET, SOURCE_PARTITION
-from marketlag.rules.prices import check_all
+from marketlag.event_time import BEGINNING, format_ms
+from marketlag.records import (
+    HEARTBEAT,
+    SOURCE_CLOCK,
+    SOURCE_OFFSET,
+    SOURCE_PARTITION,
+    PriceClock,
+)
+from marketlag.rules.prices import CheckedPrice, check_all
 from marketlag.topics import PRICE_HOURLY, PRICE_NORMALIZED
+
+
+class Clock(msgspec.Struct):
+    """The newest event time of a partition's log (ms)."""
+
+    time: int
+
+
+def committed_clock(chunk: Chunk) -> Clock:
+    return Clock(int(chunk.lease.metadata or BEGINNING))
+
+
+partitions = PerPartition(committed_clock)
 
 
 @app.agent(app.chunks(PRICE_HOURLY), name="prices")
 async def prices(chunks: StreamT[Chunk]) -> None:
-    """Send the good prices on, with the offset they came from."""
+    """Send the good prices on, with where they came from; tell everybody how far the log is."""
     async for chunk in chunks:
         with chunk:
-            out = check_all(chunk.records)
+            clock = partitions[chunk]
+            out = check_all(chunk.records, clock.time)
             for checked in out.prices:
-                await app.sender.publish(
-                    PRICE_NORMALIZED,
-                    msgspec.json.encode(checked.price),
-                    key=checked.price.market_slug.encode(),
-                    timestamp_ms=checked.record.timestamp,
-                    headers=[
-                        (SOURCE_PARTITION, str(chunk.partition).encode()),
-                        (SOURCE_OFFSET, str(checked.record.offset).encode()),
-                    ],
-                )
+                await send_price(chunk, checked)
+            if out.clock > clock.time:
+                clock.time = out.clock
+                await tell_clock(chunk, out.clock)
             await send_refused(app.sender, chunk, out.refused)
-            chunk.lease.advance(chunk.end)
+            chunk.lease.advance(chunk.end, str(out.clock))
+
+
+async def send_price(chunk: Chunk, checked: CheckedPrice) -> None:
+    await app.sender.publish(
+        PRICE_NORMALIZED,
+        msgspec.json.encode(checked.price),
+        key=checked.price.market_slug.encode(),
+        timestamp_ms=checked.record.timestamp,
+        headers=[
+            (SOURCE_PARTITION, str(chunk.partition).encode()),
+            (SOURCE_OFFSET, str(checked.record.offset).encode()),
+            (SOURCE_CLOCK, str(checked.clock).encode()),
+        ],
+    )
+
+
+async def tell_clock(chunk: Chunk, clock: int) -> None:
+    """Tell every partition: state that this log may still need is kept until then."""
+    value = msgspec.json.encode(PriceClock(HEARTBEAT, format_ms(clock)))
+    for partition in range(settings.partitions):
+        await app.sender.publish(
+            PRICE_NORMALIZED,
+            value,
+            key=HEARTBEAT.encode(),
+            partition=partition,
+            timestamp_ms=chunk.records[-1].timestamp,
+            headers=[(SOURCE_PARTITION, str(chunk.partition).encode())],
+        )

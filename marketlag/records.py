@@ -18,6 +18,8 @@ SOURCE_OFFSET = "source-offset"
 #: Header of a normalized price: the partition of ``polymarket.price_hourly`` that it came from.
 #: Re-keying mixes several logs into one partition, each read at its own pace.
 SOURCE_PARTITION = "source-partition"
+#: Header of a normalized price: the clock (ms) of that partition with this price.
+SOURCE_CLOCK = "source-clock"
 
 #: A record may be stamped this far ahead of its arrival. One article stamped 2031 would
 #: otherwise close every window of its partition.
@@ -73,6 +75,17 @@ class Heartbeat(msgspec.Struct, gc=False):
 
     market_slug: str
     published_at: str
+
+
+class PriceClock(msgspec.Struct, gc=False):
+    """``polymarket.price_hourly``: a heartbeat, event time has reached ``event_time``.
+
+    ``polymarket.price_normalized``: Job 2 tells each partition how far a partition of
+    ``polymarket.price_hourly`` is, as Flink broadcasts watermarks.
+    """
+
+    market_slug: str
+    event_time: str
 
 
 class Price(msgspec.Struct, kw_only=True):

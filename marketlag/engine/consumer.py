@@ -30,6 +30,10 @@ MAX_CHANGELOG_IN_FLIGHT = 4
 
 COORDINATOR_LOOK_SECONDS = 1.0
 
+#: A chunk reaches an idle agent in a moment. One that has not after so many looks is lost.
+HANDOVER_LOOK_SECONDS = 1.0
+HANDOVER_LOOKS = 5
+
 #: A chunk takes milliseconds; a rebalance does not wait longer than this for one.
 FINISH_SECONDS = 2.0
 
@@ -266,6 +270,22 @@ class Consumer(driver.Consumer):
             )
         chunk.lease.handed_over = chunk.end
         self._at_work.add(chunk)
+
+    @Service.task
+    async def _watch_handover(self) -> None:
+        """End the process when a chunk was lost on its way, and none comes after it to show it."""
+        before: dict[TP, int] = {}
+        looks = 0
+        while not self.should_stop:
+            await self.sleep(HANDOVER_LOOK_SECONDS)
+            waiting = self.positions.on_their_way()
+            idle = self.flow_active and not self._at_work
+            looks = looks + 1 if waiting and idle and waiting == before else 0
+            before = waiting
+            if looks >= HANDOVER_LOOKS:
+                tps = ", ".join(f"{tp.topic} {tp.partition}" for tp in sorted(waiting))
+                await self.crash(EngineError(f"chunks were lost on their way to agents: {tps}"))
+                return
 
     def end_work(self, chunk: Chunk) -> None:
         self._at_work.discard(chunk)

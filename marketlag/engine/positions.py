@@ -98,6 +98,16 @@ class Positions:
         """Where the next chunk has to start; -1 for a partition that is not held."""
         return self._next.get(tp, -1)
 
+    def on_their_way(self) -> dict[TP, int]:
+        """Partitions with a chunk that was delivered and has not reached its agent, and since
+        which offset.
+        """
+        return {
+            tp: lease.handed_over
+            for tp, lease in self._leases.items()
+            if lease.handed_over < self._next[tp]
+        }
+
     def judge(self, tp: TP, generation: int, first: int, last: int) -> Verdict:
         """Whether the chunk of offsets *first* to *last* may be delivered; if so, it counts.
 

@@ -6,7 +6,9 @@ records that never arrived.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, cast
 
 from faust.transport.drivers import aiokafka as driver
@@ -16,32 +18,59 @@ from faust.types import AppT, FutureMessage
 from marketlag.errors import SendFailed
 
 
-class Confirmations:
-    """Counts records that were sent and not confirmed yet; remembers the first failure."""
+class Share:
+    """The records sent between two flushes."""
+
+    __slots__ = ("open", "settled")
 
     def __init__(self) -> None:
-        self._open = 0
+        self.open = 0
+        self.settled = asyncio.Event()
+
+
+class Confirmations:
+    """Counts records that were sent and not confirmed yet; remembers the first failure.
+
+    A flush waits for what was sent before it, and no more: over a slow network, under load, there
+    is always a record on its way, and waiting for none would be waiting for ever.
+    """
+
+    def __init__(self) -> None:
         self._error: BaseException | None = None
-        self._settled = asyncio.Event()
-        self._settled.set()
+        self._share = Share()
+        self._flushing: deque[Share] = deque()
 
-    def expect(self) -> None:
-        self._open += 1
-        if self._error is None:
-            self._settled.clear()
+    def expect(self) -> Share:
+        """A record is being sent. Returns what ``settle`` has to be given for it."""
+        self._share.open += 1
+        return self._share
 
-    def settle(self, error: BaseException | None) -> None:
-        self._open -= 1
+    def settle(self, share: Share, error: BaseException | None) -> None:
+        share.open -= 1
         if error is not None and self._error is None:
             self._error = error
-        if self._open == 0 or self._error is not None:
-            self._settled.set()
+        if self._error is not None:
+            for waiting in self._flushing:
+                waiting.settled.set()
+        elif share.open == 0 and share is not self._share:
+            share.settled.set()
 
     async def wait(self) -> None:
-        """Return when every record is confirmed. Raises ``SendFailed`` when one cannot be."""
-        await self._settled.wait()
+        """Return when every record sent so far is confirmed.
+
+        Raises ``SendFailed`` when one cannot be.
+        """
+        share, self._share = self._share, Share()
+        if share.open == 0:
+            share.settled.set()
+        self._flushing.append(share)
+        for each in list(self._flushing):
+            if self._error is None:
+                await each.settled.wait()
         if self._error is not None:
             raise SendFailed(f"Kafka did not take a record: {self._error!r}") from self._error
+        while self._flushing and self._flushing[0].settled.is_set():
+            self._flushing.popleft()
 
 
 def failure_of(sent: "asyncio.Future[Any]") -> BaseException | None:
@@ -54,23 +83,27 @@ class StrictBuffer(ProducerBuffer):
 
     confirmations: Confirmations
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # ``pending`` is taken from in the order of ``put``.
+        self._shares: deque[Share] = deque()
+
     def put(self, fut: FutureMessage) -> None:
-        self.confirmations.expect()
+        self._shares.append(self.confirmations.expect())
         self.pending.put_nowait(fut)
 
     async def _send_pending(self, fut: FutureMessage) -> None:
+        share = self._shares.popleft()
         try:
             sent = await fut.message.channel.publish_message(fut, wait=False)
         except Exception as exc:
-            self.confirmations.settle(exc)
+            self.confirmations.settle(share, exc)
             raise
         assert isinstance(sent, asyncio.Future)
-        sent.add_done_callback(self._settle)
+        sent.add_done_callback(partial(self._settle, share))
 
-    def _settle(self, sent: "asyncio.Future[Any]") -> None:
-        self.confirmations.settle(
-            asyncio.CancelledError() if sent.cancelled() else sent.exception()
-        )
+    def _settle(self, share: Share, sent: "asyncio.Future[Any]") -> None:
+        self.confirmations.settle(share, failure_of(sent))
 
     async def flush(self) -> None:
         await self.confirmations.wait()
@@ -113,7 +146,7 @@ class Producer(driver.Producer):
         headers: Sequence[tuple[str, bytes]] = (),
     ) -> None:
         """Hand one record over; ``flush`` waits for it. Waits while the send buffer is full."""
-        self.confirmations.expect()
+        share = self.confirmations.expect()
         try:
             sent = await self._ensure_producer().send(
                 topic,
@@ -124,13 +157,13 @@ class Producer(driver.Producer):
                 headers=list(headers),
             )
         except BaseException as exc:
-            self.confirmations.settle(exc)
+            self.confirmations.settle(share, exc)
             raise
-        sent.add_done_callback(self._settle)
+        sent.add_done_callback(partial(self._settle, share))
 
-    def _settle(self, sent: "asyncio.Future[Any]") -> None:
+    def _settle(self, share: Share, sent: "asyncio.Future[Any]") -> None:
         error = failure_of(sent)
-        self.confirmations.settle(error)
+        self.confirmations.settle(share, error)
         if error is not None:
             self._crash(error)
 

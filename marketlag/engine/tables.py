@@ -19,13 +19,15 @@ from faust.tables.manager import TableManager as FaustTableManager
 from faust.tables.recovery import Recovery as FaustRecovery
 from faust.types import TP, CollectionT, EventT
 from faust.types.windows import WindowT
-from mode import get_logger
+from mode import Service, get_logger
 
 from marketlag.engine.chunk import ChunkSchema
 from marketlag.errors import EngineError
 
 Fact = TypeVar("Fact", bound=msgspec.Struct)
 logger = get_logger(__name__)
+
+PROGRESS_SECONDS = 5.0
 
 _WRITE_BUFFER = 4 * 1024 * 1024
 _BLOCK_CACHE = 8 * 1024 * 1024
@@ -248,6 +250,24 @@ class Recovery(FaustRecovery):
                 table.data.wipe(tp.partition)
                 destination[tp] = None
         await super()._build_offsets(consumer, tps, destination, title)
+
+    async def _seek_offsets(self, consumer: Any, tps: set[TP], offsets: Any, title: str) -> None:
+        await super()._seek_offsets(consumer, tps, offsets, title)
+        if self.active_remaining_total():
+            self._report_progress()
+
+    def _report_progress(self) -> None:
+        self.log.info(
+            "restoring tables from their changelogs: %s records to go",
+            f"{self.active_remaining_total():,}",
+        )
+
+    @Service.task
+    async def _watch_progress(self) -> None:
+        while not self.should_stop:
+            await self.sleep(PROGRESS_SECONDS)
+            if self.in_recovery and self.active_remaining_total() > 0:
+                self._report_progress()
 
 
 class TableManager(FaustTableManager):

@@ -14,7 +14,7 @@ from marketlag import kafka
 from marketlag.embedded.broker import SAFE_UNREAD_BYTES
 from marketlag.errors import DatabaseError, ReplayError
 from marketlag.event_time import BEGINNING, format_ms, from_datetime
-from marketlag.records import HEARTBEAT, Heartbeat, LogRecord, Signal
+from marketlag.records import HEARTBEAT, Heartbeat, LogRecord, PriceClock, Signal
 from marketlag.replay.inputs import Outgoing
 from marketlag.replay.progress import Extent, Progress, UnreadBytes
 from marketlag.settings import Settings, milliseconds
@@ -81,6 +81,7 @@ class Replay:
             collecting = asyncio.create_task(self._collect(await self._ends(*COLLECTED)))
             try:
                 await self._send(producer, PRICE_HOURLY, prices, "prices")
+                await self._send_price_clocks(producer, prices)
                 await self._send(producer, RSS_EVENTS, articles, "articles")
                 if flush:
                     await self._send_heartbeats(producer, articles)
@@ -163,6 +164,19 @@ class Replay:
                 partition=partition,
                 # It may lie ahead of the clock, and a time ahead of its own record is refused.
                 timestamp_ms=max(closing, int(time.time() * 1000)),
+            )
+
+    async def _send_price_clocks(
+        self, producer: AIOKafkaProducer, prices: Sequence[Outgoing]
+    ) -> None:
+        """Tell every partition how far the prices are, also those that hold none."""
+        newest = max((p.time for p in prices if p.time is not None), default=BEGINNING)
+        if newest == BEGINNING:
+            return
+        value = msgspec.json.encode(PriceClock(HEARTBEAT, format_ms(newest)))
+        for partition in range(self._settings.partitions):
+            await producer.send_and_wait(
+                PRICE_HOURLY, value, key=HEARTBEAT.encode(), partition=partition
             )
 
     # --- waiting

@@ -120,6 +120,10 @@ class LagState:
         self.price_clocks = dict(price_clocks or {})
         self._expired_before = BEGINNING
 
+    def tell_price_clock(self, source: int, clock: int) -> None:
+        """A partition of ``polymarket.price_hourly`` has got this far (ms)."""
+        self.price_clocks[source] = max(clock, self.price_clocks.get(source, clock))
+
     def load_hour(self, market: str, fact: HourFact) -> None:
         self.hours.setdefault(market, MarketHours()).put(fact)
 

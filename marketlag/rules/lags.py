@@ -23,11 +23,14 @@ import msgspec
 
 from marketlag.event_time import DAY, HOUR, format_ms, parse_ms
 from marketlag.records import (
+    HEARTBEAT,
+    SOURCE_CLOCK,
     SOURCE_OFFSET,
     SOURCE_PARTITION,
     LagRow,
     LogRecord,
     Price,
+    PriceClock,
     Refused,
     Signal,
     undecodable,
@@ -46,6 +49,7 @@ MIN_BASELINE_WINDOWS = 3
 
 _decode_signal = msgspec.json.Decoder(Signal).decode
 _decode_price = msgspec.json.Decoder(Price).decode
+_decode_clock = msgspec.json.Decoder(PriceClock).decode
 
 
 class LagRules(msgspec.Struct, frozen=True):
@@ -134,15 +138,19 @@ def fold_prices(
     priced: set[tuple[str, int]] = set()
     for record in records:
         try:
+            source = int(_header(record, SOURCE_PARTITION) or -1)
+            if record.key == HEARTBEAT.encode():
+                told = _decode_clock(record.value or b"")
+                state.tell_price_clock(source, parse_ms(told.event_time))
+                continue
             price = _decode_price(record.value or b"")
             hour = parse_ms(price.event_time)
             fact = _price_fact(price, record)
-            source = int(_header(record, SOURCE_PARTITION) or -1)
+            clock = int(_header(record, SOURCE_CLOCK) or state.price_clocks.get(source, hour))
         except (msgspec.DecodeError, ValueError) as exc:
             out.refused.append(Refused(record, undecodable(exc)))
             continue
-        clock = max(hour, state.price_clocks.get(source, hour))
-        state.price_clocks[source] = clock
+        state.tell_price_clock(source, max(hour, clock))
         if hour < clock - rules.ttl:
             out.late += 1
             continue

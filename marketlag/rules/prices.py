@@ -1,14 +1,20 @@
-"""Job 2: a hourly price is checked, clamped and re-keyed by its market. It has no state."""
+"""Job 2: a hourly price is checked, clamped and re-keyed by its market.
+
+Its only state is the clock of the log, the newest event time so far. Re-keying mixes logs that are
+read at different paces, so each price takes the clock of its own log along.
+"""
 
 from collections.abc import Iterable
 
 import msgspec
 
-from marketlag.event_time import HOUR, format_ms, parse_ms
+from marketlag.event_time import BEGINNING, HOUR, format_ms, parse_ms
 from marketlag.records import (
+    HEARTBEAT,
     MAX_AHEAD_MS,
     LogRecord,
     Price,
+    PriceClock,
     Refusal,
     Refused,
     readable,
@@ -20,27 +26,35 @@ from marketlag.records import (
 TOLERANCE = 0.1
 
 _decode = msgspec.json.Decoder(Price).decode
+_decode_heartbeat = msgspec.json.Decoder(PriceClock).decode
 
 
 class CheckedPrice(msgspec.Struct, frozen=True):
-    """A price fit for the join, and the record it came from."""
+    """A price fit for the join, the record it came from, and its log's clock with it (ms)."""
 
     price: Price
     record: LogRecord
+    clock: int
 
 
 class PriceOutputs(msgspec.Struct):
+    """``clock``: of the log, after the batch (ms)."""
+
+    clock: int
     prices: list[CheckedPrice] = msgspec.field(default_factory=list)
     refused: list[Refused] = msgspec.field(default_factory=list)
 
 
-def check(record: LogRecord) -> Price:
-    """Decode one record of ``polymarket.price_hourly``. Raises ``Refusal``."""
+def check(record: LogRecord) -> tuple[Price | None, int]:
+    """Decode one record of ``polymarket.price_hourly``.
+
+    Returns the price (``None`` for a heartbeat) and its event time. Raises ``Refusal``.
+    """
     value = readable(record)
     try:
         price = _decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise Refusal(undecodable(exc)) from None
+        return None, _read_heartbeat(record, value, exc)
     if not price.market_slug:
         raise Refusal("empty market_slug")
     if not price.outcome:
@@ -56,7 +70,17 @@ def check(record: LogRecord) -> Price:
     price.price_delta = price.price_delta or 0.0
     price.event_time = format_ms(hour)
     price.fetched_at = format_ms(fetched)
-    return price
+    return price, hour
+
+
+def _read_heartbeat(record: LogRecord, value: bytes, why: Exception) -> int:
+    try:
+        heartbeat = _decode_heartbeat(value)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise Refusal(undecodable(why)) from None
+    if heartbeat.market_slug != HEARTBEAT:
+        raise Refusal(undecodable(why))
+    return _time("event_time", heartbeat.event_time, record)
 
 
 def _time(name: str, text: str, record: LogRecord) -> int:
@@ -69,12 +93,16 @@ def _time(name: str, text: str, record: LogRecord) -> int:
     return time_ms
 
 
-def check_all(records: Iterable[LogRecord]) -> PriceOutputs:
-    """Check a batch of ``polymarket.price_hourly``."""
-    out = PriceOutputs()
+def check_all(records: Iterable[LogRecord], clock: int = BEGINNING) -> PriceOutputs:
+    """Check a batch of ``polymarket.price_hourly``; *clock* is the log's before it (ms)."""
+    out = PriceOutputs(clock)
     for record in records:
         try:
-            out.prices.append(CheckedPrice(check(record), record))
+            price, time = check(record)
         except Refusal as exc:
             out.refused.append(Refused(record, str(exc)))
+            continue
+        out.clock = max(out.clock, time)
+        if price is not None:
+            out.prices.append(CheckedPrice(price, record, out.clock))
     return out

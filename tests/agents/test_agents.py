@@ -9,6 +9,7 @@ import pytest
 from agents.lag import lag
 from agents.prices import prices
 from agents.rss_signals import rss_signals
+from marketlag.application import settings
 from marketlag.engine.positions import Point
 from marketlag.errors import EngineError
 from marketlag.event_time import HOUR, format_ms
@@ -90,14 +91,47 @@ async def test_a_value_too_large_for_the_dlq_is_cut_and_marked(bench: Bench) -> 
 
 
 async def test_job_2_keys_prices_by_market(bench: Bench) -> None:
-    """With the source offset; the point is the next offset."""
+    """With where it came from and its log's clock; the point is the next offset."""
     bench.begin((PRICE_HOURLY, Point(7)))
     chunk = log(price(TEN, 1.05, None), price(TEN, 1.7), start=7)
-    assert await bench.run(prices, PRICE_HOURLY, chunk) == Point(9)
-    [sent] = bench.outbox.topic(PRICE_NORMALIZED)
-    assert (sent.key, sent.headers) == (b"m", {"source-partition": b"0", "source-offset": b"7"})
+    assert await bench.run(prices, PRICE_HOURLY, chunk) == Point(9, str(TEN))
+    [sent] = [each for each in bench.outbox.topic(PRICE_NORMALIZED) if each.key == b"m"]
+    assert sent.headers == {
+        "source-partition": b"0",
+        "source-offset": b"7",
+        "source-clock": str(TEN).encode(),
+    }
     assert (json.loads(sent.value or b"")["price"]) == 1.0
     assert len(bench.outbox.topic(dlq(PRICE_HOURLY))) == 1
+
+
+async def test_job_2_tells_every_partition_how_far_its_log_is(bench: Bench) -> None:
+    """Once per step of its clock, after the prices; a restart goes on from the commit."""
+    bench.begin((PRICE_HOURLY, Point(0)))
+    beat = {"market_slug": "__heartbeat__", "event_time": format_ms(TEN + 5)}
+    point = await bench.run(prices, PRICE_HOURLY, log(price(TEN - HOUR), record(1, beat, key=b"x")))
+    assert point is not None
+    told = [each for each in bench.outbox.topic(PRICE_NORMALIZED) if each.key == b"__heartbeat__"]
+    assert len(told) == settings.partitions
+    assert {each.value for each in told} == {msgspec.json.encode(beat)}
+    bench.outbox.sent.clear()
+    bench.begin((PRICE_HOURLY, point))
+    await bench.run(prices, PRICE_HOURLY, log(price(TEN - HOUR), start=2))
+    [sent] = bench.outbox.topic(PRICE_NORMALIZED)
+    assert sent.headers["source-clock"] == str(TEN + 5).encode()
+
+
+async def test_job_3_keeps_everything_until_every_price_log_has_told_its_clock(
+    bench: Bench,
+) -> None:
+    """One that nobody has heard of may hold the oldest price of all."""
+    bench.begin((RSS_SIGNALS, Point(0)), (PRICE_NORMALIZED, Point(0)))
+    await bench.run(lag, RSS_SIGNALS, [Record(0, signal(TEN))])
+    far = TEN + 40 * 24 * HOUR
+    some = msgspec.json.encode(dict.fromkeys(range(settings.partitions - 1), far)).decode()
+    bench.begin((RSS_SIGNALS, Point(1, clocks(far))), (PRICE_NORMALIZED, Point(1, some)))
+    await bench.run(lag, RSS_SIGNALS, [Record(1, signal(far))])
+    assert [start for _, start, _ in rss_hours.facts(0)] == [TEN, far]
 
 
 async def test_job_3_joins_and_keeps_facts(bench: Bench) -> None:
@@ -134,7 +168,8 @@ async def test_job_3_deletes_what_both_committed_clocks_have_passed(bench: Bench
     await bench.run(lag, RSS_SIGNALS, [Record(0, signal(TEN))])
     await bench.run(lag, PRICE_NORMALIZED, log(price(TEN)))
     far = TEN + 40 * 24 * HOUR
-    bench.begin((RSS_SIGNALS, Point(1, clocks(far))), (PRICE_NORMALIZED, Point(1, clocks(far))))
+    all_far = msgspec.json.encode(dict.fromkeys(range(settings.partitions), far)).decode()
+    bench.begin((RSS_SIGNALS, Point(1, clocks(far))), (PRICE_NORMALIZED, Point(1, all_far)))
     bench.outbox.changelog.clear()
     await bench.run(lag, RSS_SIGNALS, [Record(1, signal(far))])
     assert [start for _, start, _ in rss_hours.facts(0)] == [far]

@@ -1,9 +1,9 @@
 """Runs of the chaos suite, several at a time, their results as JSON lines.
 
-    python -m tests.chaos --seeds 8                      every fault, seeds 1 to 8
-    python -m tests.chaos --seeds 3 --faults sigkill,network
-    python -m tests.chaos --faults sigstop --seed 17     one run, a failing seed again
-    python -m tests.chaos --list                         the faults
+python -m tests.chaos --seeds 8                      every fault, seeds 1 to 8
+python -m tests.chaos --seeds 3 --faults sigkill,network
+python -m tests.chaos --faults sigstop --seed 17     one run, a failing seed again
+python -m tests.chaos --list                         the faults
 """
 
 import argparse
@@ -36,9 +36,14 @@ def main() -> None:
     except KafkaMissing as exc:
         print(f"SKIPPED: the chaos suite needs a real Kafka: {exc}", file=sys.stderr)
         return
-    seeds = [args.seed] if args.seed is not None else list(range(args.first, args.first + args.seeds))
-    work = [(fault.name, seed) for seed in seeds for fault in faults]
-    print(f"{len(work)} runs: {len(faults)} faults, seeds {seeds[0]} to {seeds[-1]}", flush=True)
+    if args.seed is None:
+        work = [
+            (faults[seed % len(faults)].name, seed)
+            for seed in range(args.first, args.first + (args.seeds or len(faults)))
+        ]
+    else:
+        work = [(fault.name, args.seed) for fault in faults]
+    print(f"{len(work)} runs over {len(faults)} faults", flush=True)
     failed = 0
     output: Any = args.results.open("ab") if args.results else nullcontext()
     with output as results, _lanes(args.lanes) as lanes:
@@ -79,9 +84,9 @@ def _arguments() -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--seeds", type=int, default=1, help="how many seeds")
+    parser.add_argument("--seeds", type=int, help="how many seeds; each has one fault")
     parser.add_argument("--first", type=int, default=1, help="the first of them")
-    parser.add_argument("--seed", type=int, help="one seed alone")
+    parser.add_argument("--seed", type=int, help="this seed with each of the faults")
     parser.add_argument("--faults", default="", help="names, separated by commas; all without it")
     parser.add_argument("--without", default="", help="switch a guarantee off: the runs must fail")
     parser.add_argument("--lanes", type=int, default=LANES, help="runs at the same time")

@@ -223,8 +223,10 @@ class Arena:
                 for worker in self.workers:
                     if worker.wanted and worker.has_ended():
                         worker.restarts += 1
+                        # These strike once.
+                        worker.environment.pop("CHAOS_DROP", None)
                         if worker.environment.pop("CHAOS_FAILPOINT", None):
-                            self.strike()  # it strikes once
+                            self.strike()
                         worker.start()
 
     def end_workers(self) -> None:
@@ -238,7 +240,12 @@ class Arena:
     # --- the feed
 
     def feed(self, share: float = 1.0, seconds: float = FEED_SECONDS) -> None:
-        """Begin to send, up to this *share* of all records, in about so many seconds."""
+        """Begin to send, up to this *share* of all records, in about so many seconds.
+
+        Waits for the workers first, so that what is broken then is at work.
+        """
+        for worker in self.alive():
+            self.wait_for_log(worker, "Worker ready")
         self._feeder = threading.Thread(target=self._feed, args=(share, seconds), daemon=True)
         self._feeder.start()
 
@@ -252,7 +259,7 @@ class Arena:
                 self.client.send(_arguments(sent) for sent in chosen)
                 self.fed += len(chosen)
                 time.sleep(max(0.0, began + BURST_SECONDS - time.monotonic()))
-        except BaseException as exc:
+        except Exception as exc:  # noqa: BLE001  # raised again by whoever waits for the feed
             self._feed_error = exc
 
     def wait_fed(self, share: float) -> None:
@@ -356,4 +363,3 @@ def _arguments(sent: workload.Sent) -> dict[str, Any]:
         "partition": sent.partition,
         "headers": [(workload.BAD, b"")] if sent.bad else [],
     }
-

@@ -46,9 +46,7 @@ def install(dsn: str) -> None:
 
 def writes(dsn: str) -> list[Write]:
     """All writes that changed a version, in order."""
-    rows = query(
-        dsn, 'SELECT at, market, "window", mention_count, version FROM audit ORDER BY id'
-    )
+    rows = query(dsn, 'SELECT at, market, "window", mention_count, version FROM audit ORDER BY id')
     return [Write(*list(row.values())[:-1], tuple(row["version"])) for row in rows]
 
 

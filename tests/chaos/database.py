@@ -1,6 +1,7 @@
 """The run's own PostgreSQL, which can be killed, filled and made to refuse."""
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -40,10 +41,8 @@ class Database(EmbeddedPostgres):
         postmaster = psutil.Process(pid)
         everyone = [postmaster, *postmaster.children(recursive=True)]
         for process in everyone:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
         psutil.wait_procs(everyone, timeout=10)
 
     def resume(self) -> None:
@@ -52,10 +51,8 @@ class Database(EmbeddedPostgres):
         self._server.start()
 
     def stop(self) -> None:
-        try:
+        with contextlib.suppress(OSError, psutil.Error):
             self.kill()
-        except (OSError, psutil.Error):
-            pass
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def refuse_some(self) -> None:
@@ -95,6 +92,7 @@ class Crowd:
         self._thread = threading.Thread(target=lambda: asyncio.run(self._hold()), daemon=True)
 
     def come(self) -> None:
+        self._database.disconnect_all()
         self._thread.start()
         self._full.wait(30)
 
@@ -104,7 +102,6 @@ class Crowd:
 
     async def _hold(self) -> None:
         held: list[Any] = []
-        self._database.disconnect_all()
         while True:
             try:
                 held.append(await asyncpg.connect(self._database.dsn))

@@ -36,9 +36,7 @@ class Proxy:
         """Listen on *port* and pass everything to port *to*."""
 
         async def listen() -> None:
-            async def connected(
-                reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-            ) -> None:
+            async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
                 await self._join(reader, writer, to)
 
             server = await asyncio.start_server(connected, "127.0.0.1", port)

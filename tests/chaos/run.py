@@ -61,7 +61,7 @@ def run(fault: Fault, seed: int, *, without: str = "", keep: Path | None = None)
             return result
         except Stuck as exc:
             result.problems = [str(exc)]
-        except Exception:
+        except Exception:  # noqa: BLE001  # a fault that fell over is a result, too
             result.problems = [traceback.format_exc()]
         else:
             result.holds = verdict.holds

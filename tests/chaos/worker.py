@@ -4,10 +4,12 @@ Both are wrapped around the real code from outside, so that production has none 
 
 - ``CHAOS_FAILPOINT=name:n``: SIGKILL itself at the n-th time it comes by.
 - ``CHAOS_WITHOUT=name``: one guarantee is switched off, to see the suite notice.
-- ``CHAOS_LOSE=n``: every n-th chunk is lost on its way, as stock Faust's queues lose some.
+- ``CHAOS_LOSE=n``, ``CHAOS_DROP=n``: chunks are lost on their way, as stock Faust's queues lose
+  some: half of every n-th between Kafka and our consumer; the n-th between it and its agent.
 """
 
 import asyncio
+import contextlib
 import itertools
 import os
 import signal
@@ -18,17 +20,11 @@ import marketlag.postgres
 import marketlag.rules.signals
 import marketlag.sink
 from marketlag.engine import chunk, consumer, positions, producer
+from marketlag.engine.consumer import ConsumerThread
+from marketlag.engine.tables import Store
 from marketlag.postgres import LagHistory
 from marketlag.records import LagRow
 from marketlag.rules.signals import RecoveryPoint, SignalState
-
-FAILPOINTS = {
-    "after-upsert": "between the Postgres commit and the offset commit",
-    "before-commit": "between the changelog's flush and the offset commit",
-    "after-commit": "right after an offset commit",
-    "before-send": "between closing a window and sending its row",
-    "before-facts": "between writing a fact to RocksDB and anything that follows",
-}
 
 
 def wrap(owner: Any, name: str, wrapper: Callable[[Any], Any]) -> None:
@@ -38,60 +34,57 @@ def wrap(owner: Any, name: str, wrapper: Callable[[Any], Any]) -> None:
 # --- dying at a point
 
 
-def die_at(failpoint: str, nth: int) -> None:
-    hits = itertools.count(1)
+class Failpoint:
+    """Kills this process at the n-th time that somebody passes."""
 
-    def passing() -> None:
-        if next(hits) == nth:
+    def __init__(self, nth: int) -> None:
+        self._left = nth
+
+    def passes(self) -> None:
+        self._left -= 1
+        if self._left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def after(function: Any) -> Any:
-        async def call(*args: Any, **kwargs: Any) -> Any:
-            result = await function(*args, **kwargs)
-            if result is not False:  # a commit that did not happen
-                passing()
-            return result
-
-        return call
-
-    def before(function: Any) -> Any:
+    def before(self, function: Any) -> Any:
         def call(*args: Any, **kwargs: Any) -> Any:
-            passing()
+            self.passes()
             return function(*args, **kwargs)
 
         return call
 
-    def when_closed(fold: Any) -> Any:
+    def after(self, function: Any) -> Any:
         def call(*args: Any, **kwargs: Any) -> Any:
-            out = fold(*args, **kwargs)
-            if out.signals:
-                passing()
-            return out
+            result = function(*args, **kwargs)
+            # Of a fold, only one that closed a window counts.
+            if getattr(result, "signals", True):
+                self.passes()
+            return result
 
         return call
 
-    def after_put(put: Any) -> Any:
-        def call(*args: Any, **kwargs: Any) -> Any:
-            put(*args, **kwargs)
-            passing()
+    def after_awaiting(self, function: Any) -> Any:
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            result = await function(*args, **kwargs)
+            if result is not False:  # a commit that did not happen
+                self.passes()
+            return result
 
         return call
 
-    match failpoint:
-        case "after-upsert":
-            wrap(LagHistory, "upsert", after)
-        case "before-commit":
-            wrap(consumer.ConsumerThread, "commit_points", before)
-        case "after-commit":
-            wrap(consumer.ConsumerThread, "commit_points", after)
-        case "before-send":
-            wrap(marketlag.rules.signals, "fold", when_closed)
-        case "before-facts":
-            from marketlag.engine.tables import Store
 
-            wrap(Store, "_set", after_put)
-        case _:
-            raise ValueError(f"no failpoint {failpoint}")
+#: Name -> where it is, and what is wrapped there.
+FAILPOINTS: dict[str, Callable[[Failpoint], None]] = {
+    # Between the Postgres commit and the offset commit.
+    "after-upsert": lambda point: wrap(LagHistory, "upsert", point.after_awaiting),
+    # Between the changelog's flush and the offset commit.
+    "before-commit": lambda point: wrap(ConsumerThread, "commit_points", point.before),
+    # Right after an offset commit.
+    "after-commit": lambda point: wrap(ConsumerThread, "commit_points", point.after_awaiting),
+    # Between closing a window and sending its row.
+    "before-send": lambda point: wrap(marketlag.rules.signals, "fold", point.after),
+    # Between writing a fact to RocksDB and anything that follows.
+    "before-facts": lambda point: wrap(Store, "_set", point.after),
+}
 
 
 # --- going without a guarantee
@@ -100,10 +93,8 @@ def die_at(failpoint: str, nth: int) -> None:
 def without_strict_flush() -> None:
     async def flush(self: producer.Producer) -> None:
         """As stock Faust's: gives up when nothing moves for 100 ms."""
-        try:
+        with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.confirmations.wait(), 0.1)
-        except TimeoutError:
-            pass
 
     producer.Producer.flush = flush  # type: ignore[method-assign]
 
@@ -168,39 +159,49 @@ WITHOUT = {
 
 
 def lose_every(nth: int) -> None:
-    """Alternately before our consumer sees a chunk, and after it has handed one to Faust."""
-    fetched, handed = itertools.count(1), itertools.count(1)
+    """Lose the first half of every n-th fetch before our consumer sees it, each place once."""
+    fetched = itertools.count(1)
+    lost: set[tuple[Any, int]] = set()
 
-    def losing_fetches(getmany: Any) -> Any:
+    def losing(getmany: Any) -> Any:
         async def call(self: consumer.Consumer, *args: Any, **kwargs: Any) -> Any:
-            found = await getmany(self, *args, **kwargs)
-            return {
-                tp: records
-                for tp, records in found.items()
-                if self._is_changelog_tp(tp) or next(fetched) % nth
-            }
+            found = dict(await getmany(self, *args, **kwargs))
+            for tp, records in found.items():
+                place = tp, records[0].offset
+                if not self._is_changelog_tp(tp) and next(fetched) % nth == 0 and place not in lost:
+                    lost.add(place)
+                    found[tp] = records[len(records) // 2 :]
+            return found
 
         return call
 
-    def losing_deliveries(deliver: Any) -> Any:
+    wrap(consumer.Consumer, "_getmany", losing)
+
+
+def drop_the(nth: int) -> None:
+    """Lose the n-th chunk after our consumer has handed it to Faust."""
+    handed = itertools.count(1)
+
+    def dropping(deliver: Any) -> Any:
         async def call(
             self: consumer.Consumer, tp: Any, records: Any, value: Any, generation: int
         ) -> None:
-            if self._is_changelog_tp(tp) or next(handed) % (5 * nth):
+            if self._is_changelog_tp(tp) or next(handed) != nth:
                 await deliver(self, tp, records, value, generation)
 
         return call
 
-    wrap(consumer.Consumer, "_getmany", losing_fetches)
-    wrap(consumer.Consumer, "_deliver", losing_deliveries)
+    wrap(consumer.Consumer, "_deliver", dropping)
 
 
 if chosen := os.environ.get("CHAOS_FAILPOINT"):
     point, _, count = chosen.partition(":")
-    die_at(point, int(count))
+    FAILPOINTS[point](Failpoint(int(count)))
 if chosen := os.environ.get("CHAOS_WITHOUT"):
     WITHOUT[chosen]()
 if chosen := os.environ.get("CHAOS_LOSE"):
     lose_every(int(chosen))
+if chosen := os.environ.get("CHAOS_DROP"):
+    drop_the(int(chosen))
 
 from marketlag.application import app  # noqa: E402, F401  # what it imports is wrapped by now

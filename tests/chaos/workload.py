@@ -67,6 +67,7 @@ def records(seed: int, of: Plan) -> list[Sent]:
             slots += _articles(rng, market, start)
             slots += _prices(rng, market, start)
         slots += [(start + rng.randrange(HOUR), sent) for sent in _heartbeats(rng, of, start)]
+        slots += [(start + HOUR, sent) for sent in _price_clocks(of, start)]
         slots += [(start + rng.randrange(HOUR), sent) for sent in _bad(rng)]
     slots.sort(key=lambda slot: slot[0])
     closing = heartbeat(START + (of.hours + 12) * HOUR)
@@ -121,10 +122,15 @@ def _heartbeats(rng: random.Random, of: Plan, start: int) -> Iterator[Sent]:
             yield _beat(heartbeat(start - rng.randrange(HOUR)), partition)
 
 
+def _price_clocks(of: Plan, start: int) -> Iterator[Sent]:
+    """Without them a partition that no market's prices are in would hold back all expiry."""
+    value = msgspec.json.encode({"market_slug": HEARTBEAT, "event_time": format_ms(start)})
+    for partition in range(of.partitions):
+        yield Sent(PRICE_HOURLY, HEARTBEAT.encode(), value, partition=partition)
+
+
 def _beat(value: dict[str, Any], partition: int) -> Sent:
-    return Sent(
-        RSS_EVENTS, HEARTBEAT.encode(), msgspec.json.encode(value), partition=partition
-    )
+    return Sent(RSS_EVENTS, HEARTBEAT.encode(), msgspec.json.encode(value), partition=partition)
 
 
 def _bad(rng: random.Random) -> list[Sent]:

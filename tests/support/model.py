@@ -45,7 +45,7 @@ class Signals(NamedTuple):
     late: list[int]
 
 
-def signals_of(
+def signals_of(  # noqa: C901  # one loop, as a person would do it by hand
     log: Sequence[Any],
     *,
     size: int = HOUR,
@@ -75,14 +75,11 @@ def signals_of(
             windows = {}
         if value["market_slug"] != "__heartbeat__":
             start = time // size * size
-            if whole_from is not None and start < whole_from and watermark < start + size - 1 + lateness:
-                pass
-            elif watermark >= start + size - 1 + lateness:
+            if watermark >= start + size - 1 + lateness:
                 out.late.append(entry.offset)
-            else:
+            elif whole_from is None or start >= whole_from:
                 articles = windows.setdefault(start, {}).setdefault(value["market_slug"], [])
-                identity = value.get("article_id")
-                if not identity or identity not in [a.get("article_id") for a in articles]:
+                if _is_new(value, articles):
                     articles.append(value)
                     if watermark >= start + size - 1:
                         closed.setdefault(start, entry.timestamp)
@@ -98,6 +95,11 @@ def signals_of(
                     for market, articles in sorted(windows[start].items())
                 )
     return out
+
+
+def _is_new(article: dict[str, Any], known: list[dict[str, Any]]) -> bool:
+    identity = article.get("article_id")
+    return not identity or identity not in [each.get("article_id") for each in known]
 
 
 def _signal(market: str, start: int, articles: list[dict[str, Any]], closed_at: int) -> ModelSignal:
@@ -155,6 +157,8 @@ def _best_prices(prices: Sequence[Any], ttl: int) -> dict[tuple[str, int], dict[
         value = json.loads(entry.value)
         hour = ms(value["event_time"])
         clock = max(clock, hour)
+        if value["market_slug"] == "__heartbeat__":
+            continue
         if value["outcome"].lower() != "yes" or hour < clock - ttl:
             continue
         value |= {"arrived": entry.timestamp, "tie": 0, "offset": entry.offset}

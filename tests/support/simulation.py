@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from marketlag.event_time import BEGINNING, HOUR, MINUTE
-from marketlag.records import SOURCE_OFFSET, LagRow
+from marketlag.records import SOURCE_CLOCK, SOURCE_OFFSET, LagRow
 from marketlag.rules.facts import LagState, expire
 from marketlag.rules.lags import LagRules, Tracked, fold_prices, fold_signals
 from marketlag.rules.prices import check_all
@@ -67,26 +67,32 @@ class Job2:
         self.prices = prices
         self.normalized: list[Record] = []
         self.position = self.committed = 0
+        self.clock = self.committed_clock = BEGINNING
 
     def step(self, count: int) -> None:
         chunk = self.prices[self.position : self.position + count]
-        for checked in check_all(chunk).prices:
+        out = check_all(chunk, self.clock)
+        for checked in out.prices:
             source = checked.record
             self.normalized.append(
                 Record(
                     len(self.normalized),
                     msgspec.json.encode(checked.price),
                     timestamp=source.timestamp,
-                    headers=((SOURCE_OFFSET, str(source.offset).encode()),),
+                    headers=(
+                        (SOURCE_OFFSET, str(source.offset).encode()),
+                        (SOURCE_CLOCK, str(checked.clock).encode()),
+                    ),
                 )
             )
         self.position += len(chunk)
+        self.clock = out.clock
 
     def commit(self) -> None:
-        self.committed = self.position
+        self.committed, self.committed_clock = self.position, self.clock
 
     def restart(self) -> None:
-        self.position = self.committed
+        self.position, self.clock = self.committed, self.committed_clock
 
 
 class Tables(msgspec.Struct):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from marketlag.event_time import HOUR, MINUTE, format_ms, parse_ms
+from marketlag.event_time import BEGINNING, HOUR, MINUTE, format_ms, parse_ms
 from marketlag.records import LagRow, Signal
 from tests.support import model
 from tests.support.logs import ARRIVAL, Record, article, at, heartbeat, price, record
@@ -154,7 +154,7 @@ def test_a_second_reading_of_the_whole_log_changes_no_row(
     before = dict(simulation.job3.rows)
     simulation.job1.restart(0)
     simulation.job1.state = Simulation(rss, prices).job1.state
-    simulation.job2.committed = 0
+    simulation.job2.committed, simulation.job2.committed_clock = 0, BEGINNING
     simulation.job2.restart()
     simulation.job3.reset()
     simulation.finish()

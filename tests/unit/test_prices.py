@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from marketlag.event_time import MINUTE, format_ms
+from marketlag.event_time import HOUR, MINUTE, format_ms
 from marketlag.records import Price
 from marketlag.rules.prices import check_all
 from tests.support.logs import ARRIVAL, at, log, price, record
@@ -46,6 +46,22 @@ def test_a_price_without_a_fetch_time_was_fetched_at_its_hour() -> None:
     assert checked.price.fetched_at == format_ms(TEN)
 
 
+def test_a_price_takes_its_logs_clock_along() -> None:
+    """The newest time up to and with it, whatever its batch; a heartbeat moves it and is no price.
+
+    A refused record moves nothing.
+    """
+    beat = {"market_slug": "__heartbeat__", "event_time": format_ms(TEN + 7)}
+    given = log(
+        price(TEN), price(TEN - HOUR), price(TEN + HOUR, 9.0), record(3, beat, key=b"b"),
+        price(TEN - HOUR, 0.1),
+    )  # fmt: skip
+    out = check_all(given, TEN - HOUR)
+    assert [checked.clock for checked in out.prices] == [TEN, TEN, TEN + 7]
+    assert out.clock == TEN + 7
+    assert [checked.clock for checked in check_all(given[4:], TEN + 7).prices] == [TEN + 7]
+
+
 @pytest.mark.parametrize(
     ("reason", "value"),
     [
@@ -58,6 +74,8 @@ def test_a_price_without_a_fetch_time_was_fetched_at_its_hour() -> None:
         ("event_time is more than 5 minutes later", price(at("00:00") + 10**12)),
         ("fetched_at is more than", price(TEN, fetched_at=format_ms(ARRIVAL + 301_000))),
         ("fetched_at is a time without a zone", price(TEN, fetched_at="2025-01-01T10:00:00")),
+        ("missing required field", {"market_slug": "m", "event_time": format_ms(TEN)}),
+        ("event_time is", {"market_slug": "__heartbeat__", "event_time": "noon"}),
         ("empty outcome", price(TEN, outcome="")),
         ("empty market_slug", b'{"market_slug":"","outcome":"YES","price":0.5,"event_time":"x"}'),
     ],

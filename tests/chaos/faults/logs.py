@@ -26,7 +26,9 @@ def read_again(arena: Arena) -> None:
     changelogs = [changelog(arena.settings, name) for name in TABLES]
     arena.client.delete_topics(changelogs)
     arena.client.create_topics()
-    arena.client.reset_offsets([topic for stage in STAGES for topic in stage], arena.plan.partitions)
+    arena.client.reset_offsets(
+        [topic for stage in STAGES for topic in stage], arena.plan.partitions
+    )
     arena.start_workers()
     arena.finish()
     if table(arena.database.dsn) != before or audit.writes(arena.database.dsn) != writes:

@@ -7,10 +7,12 @@ from typing import Any, Self, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.structs import OffsetAndMetadata
 
 from marketlag import kafka
 from marketlag.settings import Settings
+from marketlag.topics import topic_specs
 
 Result = TypeVar("Result")
 #: A broker may be away for a while; what a test sends has to arrive, once.
@@ -135,10 +137,30 @@ class Client:
 
         self.run(reset())
 
+    def existing(self) -> list[str]:
+        """Every topic of the pipeline, and every changelog, that is there."""
+        wanted = {spec.name for spec in topic_specs(self.settings)}
+
+        async def ask(admin: AIOKafkaAdminClient) -> list[str]:
+            names = await admin.list_topics()
+            return [name for name in names if name in wanted or name.endswith("-changelog")]
+
+        return list(self._administer(ask))
+
+    def topic_config(self, topic: str) -> dict[str, str]:
+        async def ask(admin: AIOKafkaAdminClient) -> dict[str, str]:
+            resource = ConfigResource(ConfigResourceType.TOPIC, topic)
+            (answer,) = await admin.describe_configs([resource])
+            return {entry[0]: entry[1] for entry in answer.resources[0][4]}
+
+        return dict(self._administer(ask))
+
     def delete_topics(self, topics: Sequence[str]) -> None:
         """Delete topics, and wait until they are gone."""
 
         async def delete(admin: AIOKafkaAdminClient) -> None:
+            if not topics:
+                return
             await admin.delete_topics(list(topics))
             while set(topics) & set(await admin.list_topics()):
                 await asyncio.sleep(0.1)

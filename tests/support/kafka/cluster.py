@@ -199,7 +199,8 @@ class KafkaCluster(Embedded):
         (self.folder / "server.pem").write_bytes(pkcs8 + chain)
 
     def _format(self) -> None:
-        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        # Not a random first character: an option's value may not begin with a dash.
+        cluster_id = "M" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[:21]
         formatting = []
         for node in self.nodes:
             config = node.folder / "server.properties"

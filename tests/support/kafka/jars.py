@@ -22,7 +22,7 @@ def java() -> str:
 
 
 def jars() -> Path:
-    """The folder of jars of this ``pom.xml``; fetched at the first call. Raises ``KafkaMissing``."""
+    """The folder of this ``pom.xml``'s jars; fetched at the first call. Raises ``KafkaMissing``."""
     digest = hashlib.sha256(POM.read_bytes()).hexdigest()[:12]
     folder = CACHE / digest
     if folder.exists():
