@@ -9,20 +9,20 @@ from marketlag.markets import Markets, load_markets
 from marketlag.settings import Settings, load_settings
 
 
-def _configured() -> tuple[Settings, Markets]:
+def _configured() -> tuple[Settings, Markets, App]:
     try:
         settings = load_settings()
-        return settings, load_markets(settings.markets)
+        markets = load_markets(settings.markets)
+        app = App(
+            settings,
+            check_before_start=lambda: check_topics(settings),
+            origin="marketlag",
+            autodiscover=["agents", "marketlag.commands"],
+        )
+        return settings, markets, app
     except MarketLagError as exc:
         # Faust's command line shows this as one line, without a traceback.
         raise click.UsageError(str(exc)) from None
 
 
-settings, markets = _configured()
-
-app = App(
-    settings,
-    check_before_start=lambda: check_topics(settings),
-    origin="marketlag",
-    autodiscover=["agents", "marketlag.commands"],
-)
+settings, markets, app = _configured()

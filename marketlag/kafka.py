@@ -1,5 +1,6 @@
 """Plain aiokafka clients for commands: the same address and credentials as the worker's."""
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,7 +12,7 @@ from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
 
 from marketlag.engine.app import credentials
 from marketlag.errors import BrokerError, TopicsError
-from marketlag.settings import Settings
+from marketlag.settings import PREFIX, Settings
 from marketlag.topics import DLQ_MAX_BYTES, RECORD_OVERHEAD, TopicSpec, topic_specs
 
 REQUEST_TIMEOUT_MS = 30_000
@@ -28,13 +29,48 @@ def client_options(settings: Settings) -> dict[str, Any]:
     }
 
 
+class _Complaints(logging.Handler):
+    """Keeps what aiokafka only logs: its errors do not say why a broker could not be reached."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.reasons: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.reasons.append(" ".join(record.getMessage().split()))
+
+
+def why_not_reached(settings: Settings, reasons: list[str]) -> str:
+    """One line that names the setting to look at."""
+    reason = reasons[-1]
+    if "SaslAuthenticationFailed" in reason:
+        return (
+            f"{PREFIX}BROKER_USER and {PREFIX}BROKER_PASSWORD: {settings.broker_url} does not "
+            f"accept them"
+        )
+    if "CERTIFICATE_VERIFY_FAILED" in reason:
+        return (
+            f"{PREFIX}BROKER_CA: the certificate of {settings.broker_url} is not signed by an "
+            f"authority that is known here ({reason})"
+        )
+    return (
+        f"{PREFIX}BROKER_URL={settings.broker_url} with {PREFIX}BROKER_SECURITY="
+        f"{settings.broker_security}: {reason}"
+    )
+
+
 @asynccontextmanager
 async def _started(client: Any, settings: Settings, stop: str = "stop") -> AsyncIterator[Any]:
+    complaints = _Complaints()
+    logger = logging.getLogger("aiokafka")
+    logger.addHandler(complaints)
     try:
         await client.start()
     except (KafkaError, OSError) as exc:
         await getattr(client, stop)()
-        raise BrokerError(f"MARKETLAG_BROKER_URL={settings.broker_url}: {exc}") from None
+        raise BrokerError(why_not_reached(settings, complaints.reasons or [str(exc)])) from None
+    finally:
+        logger.removeHandler(complaints)
     try:
         yield client
     finally:

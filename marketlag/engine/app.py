@@ -22,7 +22,8 @@ from marketlag.engine.producer import Producer
 from marketlag.engine.tables import TableManager
 from marketlag.engine.transport import Transport
 from marketlag.engine.worker import Worker
-from marketlag.settings import Settings, milliseconds
+from marketlag.errors import SettingsError
+from marketlag.settings import PREFIX, Settings, milliseconds
 from marketlag.topics import DLQ_MAX_BYTES, RECORD_OVERHEAD
 
 #: Kafka wants several heartbeats within a session.
@@ -148,15 +149,18 @@ class App(faust.App):
 
 
 def credentials(settings: Settings) -> faust.SASLCredentials | None:
-    """What a managed Kafka asks for."""
+    """What a managed Kafka asks for. Raises ``SettingsError`` for a CA file that is none."""
     if settings.broker_security == "plaintext":
         return None
     assert settings.broker_password is not None
+    try:
+        context = ssl.create_default_context(cafile=settings.broker_ca)
+    except OSError as exc:  # ssl.SSLError is one
+        reason = exc.strerror or "no certificates"
+        raise SettingsError(f"{PREFIX}BROKER_CA: {settings.broker_ca}: {reason}") from None
     return faust.SASLCredentials(
         username=settings.broker_user,
         password=settings.broker_password.get_secret_value(),
-        ssl_context=ssl.create_default_context(
-            cafile=str(settings.broker_ca) if settings.broker_ca else None
-        ),
+        ssl_context=context,
         mechanism="PLAIN",
     )

@@ -113,6 +113,25 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         )
         return {tp: (begins[TopicPartition(*tp)], ends[TopicPartition(*tp)]) for tp in tps}
 
+    async def offsets_after(self, times: Mapping[TP, int]) -> dict[TP, int]:
+        """The first offset with a later timestamp (ms); partitions without one are left out."""
+        offsets: dict[TP, int] = await self.call_thread(self._offsets_after, times)
+        return offsets
+
+    async def _offsets_after(self, times: Mapping[TP, int]) -> dict[TP, int]:
+        if not times:
+            return {}
+        consumer = self._ensure_consumer()
+        found = await consumer.offsets_for_times(
+            {TopicPartition(*tp): time + 1 for tp, time in times.items()}
+        )
+        # aiokafka answers -1, or nothing, for a log without a later record.
+        return {
+            TP(tp.topic, tp.partition): at.offset
+            for tp, at in found.items()
+            if at is not None and at.offset >= 0
+        }
+
     @Service.task
     async def _watch_coordinator(self) -> None:
         """End the process when aiokafka has given up on the group's coordinator.
@@ -300,6 +319,10 @@ class Consumer(driver.Consumer):
         self._room.set()
 
     # --- positions
+
+    async def offsets_after(self, times: Mapping[TP, int]) -> dict[TP, int]:
+        """See ``ConsumerThread.offsets_after``."""
+        return await self._thread.offsets_after(times)
 
     async def perform_seek(self) -> None:
         """Open this generation's leases at their committed offsets."""

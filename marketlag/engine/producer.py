@@ -6,6 +6,7 @@ records that never arrived.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -90,6 +91,9 @@ class StrictBuffer(ProducerBuffer):
 
     def put(self, fut: FutureMessage) -> None:
         self._shares.append(self.confirmations.expect())
+        # The record's timestamp has to be known exactly (``tables``), and aiokafka 0.14 reports for
+        # each record of a batch that of the first (``message_accumulator.py``, ``done``).
+        fut.message = fut.message._replace(timestamp=time.time())
         self.pending.put_nowait(fut)
 
     async def _send_pending(self, fut: FutureMessage) -> None:

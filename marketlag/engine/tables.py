@@ -6,6 +6,7 @@ and deleted, by event time.
 """
 
 import asyncio
+import math
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
@@ -28,6 +29,8 @@ Fact = TypeVar("Fact", bound=msgspec.Struct)
 logger = get_logger(__name__)
 
 PROGRESS_SECONDS = 5.0
+#: Key of the changelog record's timestamp (ms) that goes with Faust's persisted offset.
+_TIMESTAMP_KEY = b"__marketlag\0timestamp__"
 
 _WRITE_BUFFER = 4 * 1024 * 1024
 _BLOCK_CACHE = 8 * 1024 * 1024
@@ -82,7 +85,7 @@ class Store(rocksdb.Store):
                     write.delete(record.key)
                 else:
                     write.put(record.key, record.value)
-            write.put(self.offset_key, str(event.message.offset).encode())
+            self._mark(write, chunk[-1].offset, chunk[-1].timestamp)
             try:
                 self._db_for_partition(tp.partition).write(write)
             except Exception as exc:
@@ -91,6 +94,21 @@ class Store(rocksdb.Store):
                 raise
             consumer: Any = self.app.consumer
             consumer.make_room(tp)
+
+    def _mark(self, write: rocksdict.WriteBatch, offset: int, timestamp: int) -> None:
+        write.put(self.offset_key, str(offset).encode())
+        write.put(_TIMESTAMP_KEY, str(timestamp).encode())
+
+    def mark(self, partition: int, offset: int, timestamp: int) -> None:
+        """Remember that everything up to this changelog record is in the database."""
+        write = rocksdict.WriteBatch(raw_mode=True)
+        self._mark(write, offset, timestamp)
+        self._db_for_partition(partition).write(write)
+
+    def persisted_timestamp(self, partition: int) -> int | None:
+        """When the record at the persisted offset was written (ms)."""
+        found = self._db_for_partition(partition).get(_TIMESTAMP_KEY)
+        return int(found) if found is not None else None
 
     def _set(self, key: bytes, value: bytes | None) -> None:
         self._db_for_partition(_current_partition()).put(key, value)
@@ -109,7 +127,7 @@ class Store(rocksdb.Store):
         items = self._db_for_partition(partition).iter()
         items.seek_to_first()
         while items.valid():
-            if items.key() != self.offset_key:
+            if items.key() not in (self.offset_key, _TIMESTAMP_KEY):
                 yield items.key(), items.value()
             items.next()
         try:
@@ -170,7 +188,8 @@ class FactTable(faust.Table[bytes, bytes], Generic[Fact]):
         )
         self._window = window
         self._decode_fact = msgspec.json.Decoder(fact).decode
-        self._confirmed: dict[TP, int] = {}
+        #: Offset and timestamp of the newest changelog record that Kafka has.
+        self._confirmed: dict[TP, tuple[int, int]] = {}
 
     def clone(self, **kwargs: Any) -> Any:
         raise NotImplementedError("a table of facts is declared once")
@@ -218,7 +237,8 @@ class FactTable(faust.Table[bytes, bytes], Generic[Fact]):
     def _on_changelog_sent(self, fut: Any) -> None:
         sent = fut.result()
         tp = TP(sent.topic_partition.topic, sent.topic_partition.partition)
-        self._confirmed[tp] = max(sent.offset, self._confirmed.get(tp, -1))
+        timestamp = int(fut.message.timestamp * 1000)
+        self._confirmed[tp] = max((sent.offset, timestamp), self._confirmed.get(tp, (-1, 0)))
 
     def persist_offsets(self) -> None:
         """Remember with the data how much of the changelog it holds. Called after each commit.
@@ -227,9 +247,9 @@ class FactTable(faust.Table[bytes, bytes], Generic[Fact]):
         """
         confirmed, self._confirmed = self._confirmed, {}
         store = self._store_of_ours
-        for tp, offset in confirmed.items():
+        for tp, (offset, timestamp) in confirmed.items():
             if store.is_open(tp.partition):
-                store.set_persisted_offset(tp, offset)
+                store.mark(tp.partition, offset, timestamp)
 
 
 class Recovery(FaustRecovery):
@@ -239,17 +259,40 @@ class Recovery(FaustRecovery):
         self, consumer: Any, tps: set[TP], destination: Any, title: str
     ) -> None:
         earliest: Mapping[TP, int] = await consumer.earliest_offsets(*tps)
-        for tp in tps & self.active_highwaters.keys():
+        held = [tp for tp in tps & self.active_highwaters.keys() if (destination[tp] or -1) >= 0]
+        after = await self._offsets_after(consumer, held)
+        for tp in held:
             persisted, highwater = destination[tp], self.active_highwaters[tp]
-            if persisted is not None and not earliest[tp] - 1 <= persisted <= highwater:
+            reaches = earliest[tp] - 1 <= persisted <= highwater
+            if not reaches or after[tp] <= persisted:
                 self.log.warning(
-                    "Local state of %s ends at offset %s, the changelog has %s to %s; rebuilding",
+                    "Local state of %s ends at offset %s of another log than this changelog, which "
+                    "has %s to %s; rebuilding",
                     *(tp, persisted, earliest[tp], highwater),
                 )
-                table: Any = self.tp_to_table[tp]
-                table.data.wipe(tp.partition)
+                self._store(tp).wipe(tp.partition)
                 destination[tp] = None
         await super()._build_offsets(consumer, tps, destination, title)
+
+    def _store(self, tp: TP) -> Store:
+        table: Any = self.tp_to_table[tp]
+        store = table.data
+        assert isinstance(store, Store)
+        return store
+
+    async def _offsets_after(self, consumer: Any, held: list[TP]) -> dict[TP, float]:
+        """The first record of each changelog that is younger than what the local state ends with.
+
+        In a topic that was made anew it is the first of all, and offsets mean nothing there.
+        Infinite where there is none.
+        """
+        stamps = {tp: self._store(tp).persisted_timestamp(tp.partition) for tp in held}
+        found = await consumer.offsets_after(
+            {tp: stamp for tp, stamp in stamps.items() if stamp is not None}
+        )
+        return {
+            tp: -1 if stamp is None else found.get(tp, math.inf) for tp, stamp in stamps.items()
+        }
 
     async def _seek_offsets(self, consumer: Any, tps: set[TP], offsets: Any, title: str) -> None:
         await super()._seek_offsets(consumer, tps, offsets, title)

@@ -18,6 +18,7 @@ import msgspec
 
 from tests.chaos.faults import choose
 from tests.chaos.run import Result, run_named
+from tests.chaos.teeth import FAULTS_FOR, bite
 from tests.support.kafka.jars import KafkaMissing, jars, java
 
 #: Runs mostly wait: for sessions to expire, for brokers to come back.
@@ -36,6 +37,8 @@ def main() -> None:
     except KafkaMissing as exc:
         print(f"SKIPPED: the chaos suite needs a real Kafka: {exc}", file=sys.stderr)
         return
+    if args.teeth:
+        sys.exit(_show_teeth(args.lanes))
     if args.seed is None:
         work = [
             (faults[seed % len(faults)].name, seed)
@@ -59,6 +62,20 @@ def main() -> None:
                 results.flush()
     print(f"{len(work) - failed} of {len(work)} hold", flush=True)
     sys.exit(1 if failed else 0)
+
+
+def _show_teeth(lanes: int) -> int:
+    """Returns how many guarantees could be switched off unnoticed."""
+    toothless = 0
+    with _lanes(lanes) as pool:
+        for without, result, runs in pool.map(bite, FAULTS_FOR):
+            if result is None:
+                toothless += 1
+                print(f"without {without:16} NOT NOTICED in {runs} runs", flush=True)
+                continue
+            seen = f"lost {result.lost}, duplicated {result.duplicated}, wrong {result.wrong}"
+            print(f"without {without:16} {result.fault} seed {result.seed}: {seen}", flush=True)
+    return toothless
 
 
 def describe(result: Result) -> str:
@@ -89,6 +106,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, help="this seed with each of the faults")
     parser.add_argument("--faults", default="", help="names, separated by commas; all without it")
     parser.add_argument("--without", default="", help="switch a guarantee off: the runs must fail")
+    parser.add_argument("--teeth", action="store_true", help="see whether the suite notices")
     parser.add_argument("--lanes", type=int, default=LANES, help="runs at the same time")
     parser.add_argument("--results", type=Path, help="append results to this file, as JSON lines")
     parser.add_argument("--keep", type=Path, help="folder for the logs of runs that fail")
