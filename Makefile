@@ -3,9 +3,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Runs of the chaos suite at the same time; they mostly wait.
+LANES ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types check cost lock clean
+.PHONY: help install demo test test-kafka chaos teeth reliability lint types check cost recovery scaling \
+	lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
@@ -35,10 +38,29 @@ lint: install ## ruff
 types: install ## mypy, strict
 	@$(BIN)/mypy
 
-check: test lint types ## everything that CI checks
+test-kafka: install ## tests on a real Kafka (Java 17 and Maven, or MARKETLAG_TEST_BROKER)
+	@$(BIN)/python -m pytest -m kafka
+
+chaos: install ## faults on a real Kafka: make chaos SEEDS=60 FAULTS=sigkill,network
+	@$(BIN)/python -m tests.chaos $(if $(SEEDS),--seeds $(SEEDS)) $(if $(FAULTS),--faults $(FAULTS)) \
+		$(if $(RESULTS),--results $(RESULTS)) --lanes $(LANES)
+
+teeth: install ## the chaos suite with guarantees switched off: it has to notice
+	@$(BIN)/python -m tests.chaos --teeth --lanes $(LANES)
+
+reliability: install ## docs/reliability.md, its table made from the results of the chaos suite
+	@$(BIN)/python -m tests.chaos.report
+
+check: test lint types test-kafka chaos teeth ## everything that CI checks
 
 cost: install ## CPU of the worker against the same job as a plain Faust agent
 	@$(BIN)/python -m bench.cost
+
+recovery: install ## from SIGKILL to the first new row, with much and little state
+	@$(BIN)/python -m bench.recovery
+
+scaling: install ## one, two and three workers on the same log
+	@$(BIN)/python -m bench.scaling
 
 lock: ## renew requirements/*.txt from pyproject.toml (needs uv)
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

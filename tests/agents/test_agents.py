@@ -5,11 +5,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from faust.types import TP
 
 from agents.lag import lag
 from agents.prices import prices
 from agents.rss_signals import rss_signals
-from marketlag.application import settings
+from marketlag.application import app, settings
 from marketlag.engine.positions import Point
 from marketlag.errors import EngineError
 from marketlag.event_time import HOUR, format_ms
@@ -22,6 +23,7 @@ from marketlag.topics import (
     RSS_EVENTS,
     RSS_LATE,
     RSS_SIGNALS,
+    changelog,
     dlq,
 )
 from tables.price_hours import price_hours
@@ -31,6 +33,8 @@ from tests.support.logs import ARRIVAL, Record, article, at, heartbeat, log, pri
 from tests.unit.test_lags import signal
 
 TEN = at("10:00")
+
+TP_HOURS = TP(changelog(settings, "rss_hours"), 0)
 
 
 def clocks(time: int) -> str:
@@ -192,3 +196,39 @@ async def test_a_damaged_table_is_not_read_in_part(bench: Bench) -> None:
     with pytest.raises(EngineError, match="the next start rebuilds it from the changelog"):
         list(rss_hours.facts(0))
     assert list(rss_hours.facts(0)) == []
+
+
+@pytest.mark.parametrize(
+    ("earliest", "highwater", "next_younger", "kept"),
+    [
+        (0, 9, {TP_HOURS: 6}, True),
+        (0, 5, {}, True),
+        (0, 9, {TP_HOURS: 0}, False),  # another log, that has grown past our offset
+        (0, 3, {}, False),  # another log, or one that lost its end
+        (8, 9, {TP_HOURS: 8}, False),  # records between were cut
+    ],
+)
+async def test_local_state_is_kept_only_with_the_changelog_that_it_came_from(
+    bench: Bench, earliest: int, highwater: int, next_younger: dict[TP, int], kept: bool
+) -> None:
+    """It ends at offset 5: the first younger record has to come after that."""
+    bench.begin((RSS_SIGNALS, Point(0)), (PRICE_NORMALIZED, Point(0)))
+    await bench.run(lag, RSS_SIGNALS, [Record(0, signal(TEN))])
+    store: Any = rss_hours.data
+    store.mark(0, 5, ARRIVAL)
+
+    class Kafka:
+        async def earliest_offsets(self, *tps: TP) -> dict[TP, int]:
+            return dict.fromkeys(tps, earliest)
+
+        async def offsets_after(self, times: dict[TP, int]) -> dict[TP, int]:
+            assert times == {TP_HOURS: ARRIVAL}
+            return next_younger
+
+    recovery: Any = app.tables.recovery
+    recovery.tp_to_table[TP_HOURS] = rss_hours
+    recovery.active_highwaters[TP_HOURS] = highwater
+    offsets = {TP_HOURS: store.persisted_offset(TP_HOURS)}
+    await recovery._build_offsets(Kafka(), {TP_HOURS}, offsets, "active")
+    assert len(list(rss_hours.facts(0))) == (1 if kept else 0)
+    assert offsets[TP_HOURS] == (5 if kept else earliest - 1)

@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+import subprocess
 import time
 import traceback
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from tests.chaos.arena import Arena, Stuck
+from tests.chaos.arena import ROOT, Arena, Stuck
 from tests.chaos.faults import Fault, Impossible, choose
 from tests.chaos.judge import judge
 
@@ -20,6 +21,7 @@ class Result(msgspec.Struct, kw_only=True, omit_defaults=True):
     fault: str
     seed: int
     holds: bool
+    revision: str = ""
     without: str = ""
     rows: int = 0
     lost: int = 0
@@ -77,11 +79,19 @@ def run(fault: Fault, seed: int, *, without: str = "", keep: Path | None = None)
 
 
 def run_named(name: str, seed: int, without: str, keep: Path | None) -> Result:
-    """``run`` for another process."""
+    """``run`` for another process; the result says what it is of."""
     # Faults make Kafka's clients complain, as they should; what counts is in the result.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     (fault,) = choose([name])
-    return run(fault, seed, without=without, keep=keep)
+    result = run(fault, seed, without=without, keep=keep)
+    result.revision = revision()
+    return result
+
+
+def revision() -> str:
+    """The commit that is checked out; empty outside of git."""
+    command = ["git", "-C", str(ROOT), "rev-parse", "--short=7", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def _keep_logs(arena: Arena, folder: Path) -> None:

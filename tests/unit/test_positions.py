@@ -69,3 +69,13 @@ def test_what_was_declared_under_an_old_lease_is_not_committed() -> None:
     assert positions.committable() == {}
     positions.mark_committed(1, {TP0: Point(9)})
     assert positions.committed(TP0) == Point(5)
+
+
+def test_a_chunk_is_on_its_way_until_its_agent_has_it() -> None:
+    """From being accepted to being begun; without anything delivered there is none."""
+    positions, lease = opened(5)
+    assert positions.on_their_way() == {}
+    positions.judge(TP0, 1, 5, 9)
+    assert positions.on_their_way() == {TP0: 5}
+    lease.handed_over = 10
+    assert positions.on_their_way() == {}

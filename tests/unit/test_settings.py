@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from marketlag.engine.app import credentials
 from marketlag.errors import SettingsError
 from marketlag.markets import KeywordMatcher, Markets, load_markets
 from marketlag.replay.services import worker_env
@@ -56,6 +57,19 @@ def test_a_wrong_dsn_does_not_show_its_password(monkeypatch: pytest.MonkeyPatch)
         load_settings()
     assert "hush" not in str(caught.value)
     assert "hush" not in repr(load_settings(postgres_dsn="postgresql://me:hush@db/x"))
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_a_ca_file_has_to_be_one(tmp_path: Path, content: str | None) -> None:
+    """The line names the setting and the file."""
+    path = tmp_path / "ca.pem"
+    if content is not None:
+        path.write_text(content)
+    settings = load_settings(
+        broker_security="sasl_ssl", broker_user="u", broker_password="p", broker_ca=path
+    )
+    with pytest.raises(SettingsError, match=f"MARKETLAG_BROKER_CA: {path}: "):
+        credentials(settings)
 
 
 def test_sasl_ssl_needs_a_user_and_a_password(monkeypatch: pytest.MonkeyPatch) -> None:

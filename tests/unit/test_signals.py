@@ -277,3 +277,24 @@ def test_a_long_silence_closes_everything_in_order() -> None:
         heartbeat(at("10:00") + 3 * DAY),
     )
     assert [row[0] for row in rows] == ["c", "a", "b"]
+
+
+def test_a_late_first_record_after_a_cut_does_not_make_old_windows_whole() -> None:
+    """The job had read to 12:20 (watermark 12:15) when the records up to an article of 10:50 went.
+
+    Any window up to the one after 12:00 may have lost some: the first that can be whole is 14:00.
+    What is out makes its latecomer late, whatever the watermark in the commit.
+    """
+    point = RecoveryPoint(watermark=at("11:40"), emitted_through=at("12:00"), done=10)
+    state = new_state(point=point, truncated=True)
+    after = log(
+        article(at("10:50")),
+        article(at("12:30")),
+        article(at("13:30")),
+        article(at("14:00")),
+        heartbeat(at("16:00")),
+        start=20,
+    )
+    out = fold(state, after)
+    assert [timed.signal.window_start for timed in out.signals] == [format_ms(at("14:00"))]
+    assert [late.offset for late in out.late] == [20]
