@@ -6,6 +6,7 @@ Both are wrapped around the real code from outside, so that production has none 
 - ``CHAOS_WITHOUT=name``: one guarantee is switched off, to see the suite notice.
 - ``CHAOS_LOSE=n``, ``CHAOS_DROP=n``: chunks are lost on their way, as stock Faust's queues lose
   some: half of every n-th between Kafka and our consumer; the n-th between it and its agent.
+- ``CHAOS_SLOW_SENDS=seconds``: so long does every batch of records wait before it is sent.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ from typing import Any
 import marketlag.postgres
 import marketlag.rules.signals
 import marketlag.sink
-from marketlag.engine import chunk, consumer, positions, producer
+from marketlag.engine import chunk, consumer, membership, positions, producer
 from marketlag.engine.consumer import ConsumerThread
 from marketlag.engine.tables import Store
 from marketlag.postgres import LagHistory
@@ -194,6 +195,27 @@ def drop_the(nth: int) -> None:
     wrap(consumer.Consumer, "_deliver", dropping)
 
 
+# --- a Kafka that is slow to take records
+
+
+def send_after(seconds: float) -> None:
+    """What is confirmed lags behind what was handed over; commits are as fast as ever."""
+
+    def slow(sending: Any) -> Any:
+        def guarded(self: membership.Membership, send: Any) -> Any:
+            in_time = sending(self, send)
+
+            async def late(*args: Any) -> None:
+                await asyncio.sleep(seconds)
+                await in_time(*args)
+
+            return late
+
+        return guarded
+
+    wrap(membership.Membership, "sending", slow)
+
+
 if chosen := os.environ.get("CHAOS_FAILPOINT"):
     point, _, count = chosen.partition(":")
     FAILPOINTS[point](Failpoint(int(count)))
@@ -203,5 +225,7 @@ if chosen := os.environ.get("CHAOS_LOSE"):
     lose_every(int(chosen))
 if chosen := os.environ.get("CHAOS_DROP"):
     drop_the(int(chosen))
+if chosen := os.environ.get("CHAOS_SLOW_SENDS"):
+    send_after(float(chosen))
 
 from marketlag.application import app  # noqa: E402, F401  # what it imports is wrapped by now

@@ -16,6 +16,7 @@ import marketlag.commands.topics  # noqa: F401 - the commands register themselve
 from marketlag.application import app
 from marketlag.settings import PREFIX, Settings, load_settings
 from marketlag.topics import TABLES, changelog, topic_specs
+from tests.chaos import report
 
 ROOT = Path(__file__).parents[2]
 OURS = ("demo", "migrate", "replay", "topics")
@@ -88,3 +89,9 @@ def test_every_file_that_is_named_exists(path: str) -> None:
         assert (ROOT / Path(path).parent / name).exists(), name
     for name in quoted:
         assert (ROOT / name).exists(), name
+
+
+def test_the_table_of_reliability_is_made_from_the_results() -> None:
+    """`make reliability` would change nothing."""
+    document = report.DOCUMENT.read_text()
+    assert report.rewritten(document, report.read_results()) == document

@@ -44,10 +44,10 @@ def sigterm(arena: Arena) -> None:
         arena.rng.choice(arena.alive()).signal(signal.SIGTERM)
 
 
-def _die_at(arena: Arena, failpoint: str) -> None:
+def _die_at(arena: Arena, failpoint: str, **chaos: str) -> None:
     """Two workers that die at their n-th time of coming by; the run ends after both have."""
     for _ in range(2):
-        arena.add_worker(CHAOS_FAILPOINT=f"{failpoint}:{arena.rng.randrange(1, 7)}")
+        arena.add_worker(CHAOS_FAILPOINT=f"{failpoint}:{arena.rng.randrange(1, 7)}", **chaos)
     arena.feed()
     arena.wait_until(lambda: len(arena.strikes) == 2, f"both workers to die {failpoint}")
 
@@ -64,11 +64,10 @@ def die_before_commit(arena: Arena) -> None:
     _die_at(arena, "before-commit")
 
 
-@fault("die-after-commit", workers=0, proxied=True)
+@fault("die-after-commit", workers=0)
 def die_after_commit(arena: Arena) -> None:
-    """SIGKILL right after an offset commit, on a slow network"""
-    arena.proxy.delay = 0.3
-    _die_at(arena, "after-commit")
+    """SIGKILL right after an offset commit, while every send takes a second"""
+    _die_at(arena, "after-commit", CHAOS_SLOW_SENDS="1")
 
 
 @fault("die-before-send", workers=0)

@@ -22,7 +22,11 @@ def state_deleted(arena: Arena) -> None:
         arena.pause(2, 5)
         worker = arena.rng.choice(arena.alive())
         arena.strike()
+        ready = worker.log.count("Worker ready")
         arena.restart(worker, lambda state: shutil.rmtree(state, ignore_errors=True))
+        arena.wait_for_log(worker, "Worker ready", times=ready + 1)
+        if "restoring tables from their changelogs" not in worker.log:
+            arena.problems.append(f"{worker.name} was rebuilt without a progress line")
 
 
 @fault("state-corrupted")

@@ -5,9 +5,11 @@ import threading
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Self, TypeVar
 
+import stamina
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import CommitFailedError
 from aiokafka.structs import OffsetAndMetadata
 
 from marketlag import kafka
@@ -122,7 +124,11 @@ class Client:
         return dict(self._administer(ask))
 
     def reset_offsets(self, topics: Sequence[str], partitions: int) -> None:
-        """What ``kafka-consumer-groups --reset-offsets --to-earliest`` does; nobody may be in."""
+        """What ``kafka-consumer-groups --reset-offsets --to-earliest`` does.
+
+        Waits until nobody is in the group: a member that is told to stop while it joins does not
+        say that it leaves (aiokafka 0.14), and is in until its session is over.
+        """
 
         async def reset() -> None:
             tps = [TopicPartition(topic, p) for topic in topics for p in range(partitions)]
@@ -133,7 +139,12 @@ class Client:
             ) as consumer:
                 consumer.assign(tps)
                 begins = await consumer.beginning_offsets(tps)
-                await consumer.commit({tp: OffsetAndMetadata(begins[tp], "") for tp in tps})
+                wanted = {tp: OffsetAndMetadata(begins[tp], "") for tp in tps}
+                async for attempt in stamina.retry_context(
+                    on=CommitFailedError, attempts=None, timeout=30
+                ):
+                    with attempt:
+                        await consumer.commit(wanted)
 
         self.run(reset())
 
