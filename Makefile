@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 LANES ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-kafka chaos teeth reliability lint types check cost recovery scaling \
+.PHONY: help install demo test test-kafka chaos teeth reliability lint types check cost recovery scaling feeds \
 	lock clean
 
 help: ## this list
@@ -58,6 +58,9 @@ cost: install ## CPU of the worker against the same job as a plain Faust agent
 
 recovery: install ## from SIGKILL to the first new row, with much and little state
 	@$(BIN)/python -m bench.recovery
+
+feeds: install ## a poll cycle of 200 feeds, one in ten failing
+	@$(BIN)/python -m bench.feeds
 
 scaling: install ## one, two and three workers on the same log
 	@$(BIN)/python -m bench.scaling

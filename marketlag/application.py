@@ -17,7 +17,7 @@ def _configured() -> tuple[Settings, Markets, App]:
             settings,
             check_before_start=lambda: check_topics(settings),
             origin="marketlag",
-            autodiscover=["agents", "marketlag.commands"],
+            autodiscover=["agents", "tables", "producers.service", "marketlag.commands"],
         )
         return settings, markets, app
     except MarketLagError as exc:

@@ -8,6 +8,7 @@ from typing import Any
 import asyncpg
 
 from marketlag.errors import InputError
+from marketlag.flags import price_state
 
 SIGNAL = "#5b7a99"
 PRICE = "#222222"
@@ -44,7 +45,9 @@ def _panel(panel: Any, market: str, rows: Sequence[asyncpg.Record]) -> None:
     windows = [row["window"].astimezone(UTC) for row in rows]
     for row, window in zip(rows, windows, strict=True):
         if row["lag_flag"]:
-            panel.axvspan(window - hour, window + 2 * hour, color=FLAG, alpha=0.18, linewidth=0)
+            # Without a fresh price nothing is known to have stood still.
+            alpha = 0.18 if price_state(row) == "fresh" else 0.07
+            panel.axvspan(window - hour, window + 2 * hour, color=FLAG, alpha=alpha, linewidth=0)
     colours = [FLAG if row["lag_flag"] else SIGNAL for row in rows]
     panel.bar(
         windows,

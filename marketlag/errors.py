@@ -6,6 +6,7 @@ MarketLagError
 ├── BrokerError          Kafka cannot be reached or refuses us
 ├── DatabaseError        Postgres cannot be used as it is
 ├── InputError           a file given to a command cannot be read
+├── FetchError           a server did not answer, or not with what was asked for
 ├── ReplayError          a replay could not be brought to its end
 └── EngineError          the worker must stop, or it would break a guarantee
     ├── SendFailed       a record was not accepted by Kafka
@@ -35,6 +36,10 @@ class DatabaseError(MarketLagError):
 
 class InputError(MarketLagError):
     """A file given to a command is missing or has no known format."""
+
+
+class FetchError(MarketLagError):
+    """A server did not answer, or not with what was asked for; the text is the reason."""
 
 
 class ReplayError(MarketLagError):

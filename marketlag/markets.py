@@ -5,6 +5,7 @@ import tomllib
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -25,7 +26,9 @@ class Market(_Table):
     question: str = ""
     outcomes: list[str] = Field(default=["YES", "NO"], min_length=1)
     outcome: str | None = None
-    feeds: list[str] = []
+    #: When it is to end, for the reader.
+    end: str | None = None
+    feeds: list[Annotated[str, Field(pattern=r"^https?://\S+$")]] = []
     keywords: dict[str, float] = {}
 
     @property
@@ -58,8 +61,23 @@ class Markets(_Table):
     def tracked_outcomes(self) -> dict[str, str]:
         return {market.slug: market.tracked for market in self.market}
 
-    def source_weight(self, source: str) -> float:
-        return self._weights.get(source.casefold(), DEFAULT_SOURCE_WEIGHT)
+    def source_weight(self, source: str, host: str = "") -> float:
+        """By the source's name, else by its host: ``www.ft.com``, then ``ft.com``."""
+        labels = host.casefold().split(".")
+        hosts = [".".join(labels[first:]) for first in range(len(labels) - 1)]
+        for name in (source.casefold(), *hosts):
+            if name in self._weights:
+                return self._weights[name]
+        return DEFAULT_SOURCE_WEIGHT
+
+    @property
+    def feeds(self) -> dict[str, list[str]]:
+        """The feeds, and the slugs of the markets that each is read for."""
+        found: dict[str, list[str]] = {}
+        for market in self.market:
+            for feed in dict.fromkeys(market.feeds):
+                found.setdefault(feed, []).append(market.slug)
+        return found
 
     def keywords(self, slug: str) -> Mapping[str, float]:
         market = self._by_slug.get(slug)

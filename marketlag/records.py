@@ -101,6 +101,18 @@ class Price(msgspec.Struct, kw_only=True):
     stale: bool = False
 
 
+class Poll(msgspec.Struct, frozen=True):
+    """``producers.polls``: a source was polled, and the start of its newest answered poll.
+
+    ``kind`` is ``rss`` (the source is a feed's URL) or ``prices`` (a market's slug).
+    """
+
+    kind: str
+    source: str
+    polled_at: str
+    answered_at: str
+
+
 class Signal(msgspec.Struct, frozen=True):
     """``rss.signals_hourly``: one market's closed window."""
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from marketlag import __version__
 from marketlag.errors import SettingsError
 from marketlag.rules.lags import LagRules
 
@@ -114,6 +115,49 @@ class Settings(BaseSettings):
     )
     startup_delay: Duration = Field(
         timedelta(seconds=2), description="wait after a rebalance for further workers to join"
+    )
+    poll_in_worker: bool = Field(
+        True, description="workers poll feeds and prices; false if cron runs `marketlag produce`"
+    )
+    rss_poll: Duration = Field(
+        timedelta(minutes=15),
+        ge=timedelta(seconds=1),
+        le=timedelta(hours=1),
+        description="time between two polls of a feed, counted from the full hour",
+    )
+    feed_delay: Duration = Field(
+        timedelta(0), description="how long after their publication articles reach the feeds"
+    )
+    feed_idle_after: Duration = Field(
+        timedelta(minutes=30),
+        gt=timedelta(0),
+        description="a feed without an answer for so long no longer holds the heartbeats back",
+    )
+    feed_bad_time: Literal["fetched", "refuse"] = Field(
+        "fetched",
+        description="an article without a possible time: take the time of the fetch, or refuse it",
+    )
+    price_kind: Literal["bid", "midpoint"] = Field(
+        "bid",
+        description="the price of an hour: the best bid, or the middle of bid and ask",
+    )
+    fetch_timeout: Duration = Field(
+        timedelta(seconds=20), gt=timedelta(0), description="time for one whole answer of a server"
+    )
+    user_agent: str = Field(
+        f"marketlag/{__version__}",
+        pattern=r"^[\x20-\x7e]+$",
+        description="how the producers present themselves; add an address to reach you",
+    )
+    gamma_url: str = Field(
+        "https://gamma-api.polymarket.com",
+        pattern=r"^https?://\S+$",
+        description="Polymarket's API of markets",
+    )
+    clob_url: str = Field(
+        "https://clob.polymarket.com",
+        pattern=r"^https?://\S+$",
+        description="Polymarket's API of prices",
     )
     web_host: str = Field("127.0.0.1", description="address of the web server")
     web_port: int = Field(6066, ge=1, le=65_535, description="port of the web server")

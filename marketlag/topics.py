@@ -12,6 +12,8 @@ MARKET_META = "polymarket.market_meta"
 PRICE_HOURLY = "polymarket.price_hourly"
 PRICE_NORMALIZED = "polymarket.price_normalized"
 LAG_SIGNALS = "lag_signals"
+#: What the producers polled, and when each source last answered; all in partition 0.
+POLLS = "producers.polls"
 
 
 def dlq(topic: str) -> str:
@@ -20,7 +22,7 @@ def dlq(topic: str) -> str:
 
 
 #: Names of the tables, for their changelog topics.
-TABLES = ("rss_hours", "price_hours")
+TABLES = ("rss_hours", "price_hours", "rss_feeds", "rss_seen", "last_prices")
 
 #: A DLQ takes values up to this size; a larger one is cut, and marked.
 DLQ_MAX_BYTES = 2 * 1024 * 1024
@@ -62,6 +64,7 @@ def topic_specs(settings: Settings) -> list[TopicSpec]:
         TopicSpec(PRICE_NORMALIZED, n, 7 * DAY),
         TopicSpec(RSS_SIGNALS, n, 7 * DAY),
         TopicSpec(LAG_SIGNALS, n, 30 * DAY),
+        TopicSpec(POLLS, n, 7 * DAY),
         TopicSpec(dlq(RSS_EVENTS), n, 30 * DAY, dlq_bytes),
         TopicSpec(dlq(PRICE_HOURLY), n, 30 * DAY, dlq_bytes),
         TopicSpec(dlq(LAG_SIGNALS), n, 30 * DAY, dlq_bytes),

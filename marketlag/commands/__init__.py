@@ -14,7 +14,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def command(**options: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def command(group: click.Group = cli, **options: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """A command whose ``MarketLagError`` is one line and exit code 1."""
 
     def register(function: Callable[P, R]) -> Callable[P, R]:
@@ -28,7 +28,7 @@ def command(**options: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
                 raise click.ClickException(f"Kafka: {exc}") from None
 
         # Click makes the examples in a docstring a paragraph; \b keeps their lines.
-        cli.command(**options)(run)
+        group.command(**options)(run)
         return function
 
     return register

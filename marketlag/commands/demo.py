@@ -17,6 +17,7 @@ from marketlag.commands import command
 from marketlag.commands.progress import progress_report
 from marketlag.errors import ReplayError
 from marketlag.event_time import from_datetime
+from marketlag.flags import count_flagged, price_state
 from marketlag.replay.run import Replay, rows_of
 from marketlag.replay.services import services
 from marketlag.sample import make_sample
@@ -53,13 +54,20 @@ def demo(out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     picture = out / "flagged-hours.png"
     draw(rows, picture, title="News jumped, the price stood still", note=NOTE)
-    console.print(f"{len(rows)} rows, {len(flagged)} flagged. Picture: {picture}")
+    console.print(f"{len(rows)} rows, {count_flagged(rows)}. Picture: {picture}")
     found = {(row["market"], from_datetime(row["window"])) for row in flagged}
     if found != sample.flagged:
         raise ReplayError(
             "the flagged hours are not those that the sample was built to contain: "
             f"{len(sample.flagged - found)} missing, {len(found - sample.flagged)} too many"
         )
+
+
+def shown_price(row: asyncpg.Record) -> str:
+    """A stale price did not stand still: nobody gave a new one."""
+    if row["price"] is None:
+        return "none"
+    return f"{row['price']:.3f}" + (" stale" if price_state(row) == "stale" else "")
 
 
 def flagged_table(rows: Sequence[asyncpg.Record]) -> Table:
@@ -74,7 +82,7 @@ def flagged_table(rows: Sequence[asyncpg.Record]) -> Table:
             f"{row['window'].astimezone(UTC):%d %b %H:%M}",
             f"{row['signal_delta']:+.2f}",
             "" if row["signal_zscore"] is None else f"{row['signal_zscore']:+.1f}",
-            "none" if row["price"] is None else f"{row['price']:.3f}",
+            shown_price(row),
             f"{row['price_delta']:+.3f}",
             f"{row['confidence']:.2f}",
         )

@@ -12,6 +12,7 @@ from marketlag.application import markets, settings
 from marketlag.commands import command
 from marketlag.commands.progress import progress_report
 from marketlag.errors import InputError
+from marketlag.flags import count_flagged
 from marketlag.replay.inputs import read_articles, read_prices
 from marketlag.replay.run import Replay, lag_lines, rows_of
 from marketlag.replay.services import services
@@ -53,10 +54,9 @@ def replay(articles: Path, prices: Path, flush: bool, out: Path | None) -> None:
         out.mkdir(parents=True, exist_ok=True)
         write_lines(out / "signals.jsonl", signals)
         write_lines(out / "lags.jsonl", lag_lines(rows, settings))
-    flagged = sum(row["lag_flag"] for row in rows)
     click.echo(
         f"{len(published)} articles and {len(priced)} prices gave {len(signals)} signals and "
-        f"{len(rows)} rows, {flagged} of them flagged; {len(replaying.late)} articles were late, "
+        f"{len(rows)} rows, {count_flagged(rows)}; {len(replaying.late)} articles were late, "
         f"{len(replaying.refused)} records refused"
         + (f"; written to {out}" if out is not None else "")
     )

@@ -94,6 +94,10 @@ class Positions:
     def lease(self, tp: TP) -> Lease:
         return self._leases[tp]
 
+    def held(self, topic: str) -> list[Lease]:
+        """The leases of a topic's partitions."""
+        return [lease for tp, lease in self._leases.items() if tp.topic == topic]
+
     def next_offset(self, tp: TP) -> int:
         """Where the next chunk has to start; -1 for a partition that is not held."""
         return self._next.get(tp, -1)

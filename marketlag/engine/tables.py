@@ -9,6 +9,8 @@ import asyncio
 import math
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Generic, TypeVar
 
 import faust
@@ -116,6 +118,10 @@ class Store(rocksdb.Store):
     def _del(self, key: bytes) -> None:
         self._db_for_partition(_current_partition()).delete(key)
 
+    def value_of(self, partition: int, key: bytes) -> bytes | None:
+        found: bytes | None = self._db_for_partition(partition).get(key)
+        return found
+
     def is_open(self, partition: int) -> bool:
         return partition in self._dbs
 
@@ -156,23 +162,33 @@ class Store(rocksdb.Store):
                 db.close()
 
 
+#: The partition of a write that no chunk is the reason of.
+_chosen_partition: ContextVar[int | None] = ContextVar("partition", default=None)
+
+
 def _current_partition() -> int:
+    chosen = _chosen_partition.get()
+    if chosen is not None:
+        return chosen
     event = current_event()
-    assert event is not None, "a table is written only while a chunk is processed"
+    assert event is not None, "a table is written while a chunk is processed, or in on_partition"
     return int(event.message.partition)
 
 
-class FactTable(faust.Table[bytes, bytes], Generic[Fact]):
-    """Facts at ``(market, window)``: an event-time window declared with Faust's own type.
+@contextmanager
+def on_partition(partition: int) -> Iterator[None]:
+    """What is written to tables inside belongs to this partition."""
+    token = _chosen_partition.set(partition)
+    try:
+        yield
+    finally:
+        _chosen_partition.reset(token)
 
-    The key on disk and in the changelog is Faust's windowed key, ``[market, [start, end]]`` in
-    seconds, as JSON; the value is the fact as a JSON array. The partition is that of the chunk
-    being processed.
-    """
 
-    def __init__(
-        self, app: faust.App, name: str, fact: type[Fact], window: WindowT, **options: Any
-    ) -> None:
+class RawTable(faust.Table[bytes, bytes], Generic[Fact]):
+    """Facts under keys of bytes; the value is the fact as JSON."""
+
+    def __init__(self, app: faust.App, name: str, fact: type[Fact], **options: Any) -> None:
         super().__init__(
             app,
             name=name,
@@ -181,12 +197,10 @@ class FactTable(faust.Table[bytes, bytes], Generic[Fact]):
             ),
             key_type=bytes,
             value_type=bytes,
-            window=window,
             # Recovery buffers this many chunks; 1 would make Faust go on tailing the changelog.
             recovery_buffer_size=2,
             **options,
         )
-        self._window = window
         self._decode_fact = msgspec.json.Decoder(fact).decode
         #: Offset and timestamp of the newest changelog record that Kafka has.
         self._confirmed: dict[TP, tuple[int, int]] = {}
@@ -211,28 +225,14 @@ class FactTable(faust.Table[bytes, bytes], Generic[Fact]):
         """Never by Faust's wall clock: the job deletes what event time has passed."""
         return False
 
-    def _key(self, market: str, start: int) -> bytes:
-        return msgspec.json.encode((market, self._window.current(start / 1000)))
+    def partition_for_key(self, key: Any) -> int:
+        return _current_partition()
 
     @property
     def _store_of_ours(self) -> Store:
         store = self.data
         assert isinstance(store, Store)
         return store
-
-    def put(self, market: str, start: int, fact: Fact) -> None:
-        """Write a fact to RocksDB and the changelog. *start* is the window's, in ms."""
-        self[self._key(market, start)] = msgspec.json.encode(fact)
-
-    def delete(self, market: str, start: int) -> None:
-        """Delete a fact, from RocksDB at once and from the changelog by a tombstone."""
-        del self[self._key(market, start)]
-
-    def facts(self, partition: int) -> Iterator[tuple[str, int, Fact]]:
-        """All facts of a partition as (market, window start in ms, fact)."""
-        for key, value in self._store_of_ours.items_of(partition):
-            market, (start, _) = msgspec.json.decode(key)
-            yield market, round(start * 1000), self._decode_fact(value)
 
     def _on_changelog_sent(self, fut: Any) -> None:
         sent = fut.result()
@@ -250,6 +250,61 @@ class FactTable(faust.Table[bytes, bytes], Generic[Fact]):
         for tp, (offset, timestamp) in confirmed.items():
             if store.is_open(tp.partition):
                 store.mark(tp.partition, offset, timestamp)
+
+
+class FactTable(RawTable[Fact]):
+    """Facts at ``(market, window)``: an event-time window declared with Faust's own type.
+
+    The key on disk and in the changelog is Faust's windowed key, ``[market, [start, end]]`` in
+    seconds, as JSON. The partition is that of the chunk being processed.
+    """
+
+    def __init__(
+        self, app: faust.App, name: str, fact: type[Fact], window: WindowT, **options: Any
+    ) -> None:
+        super().__init__(app, name, fact, window=window, **options)
+        self._window = window
+
+    def _key(self, market: str, start: int) -> bytes:
+        return msgspec.json.encode((market, self._window.current(start / 1000)))
+
+    def put(self, market: str, start: int, fact: Fact) -> None:
+        """Write a fact to RocksDB and the changelog. *start* is the window's, in ms."""
+        self[self._key(market, start)] = msgspec.json.encode(fact)
+
+    def delete(self, market: str, start: int) -> None:
+        """Delete a fact, from RocksDB at once and from the changelog by a tombstone."""
+        del self[self._key(market, start)]
+
+    def facts(self, partition: int) -> Iterator[tuple[str, int, Fact]]:
+        """All facts of a partition as (market, window start in ms, fact)."""
+        for key, value in self._store_of_ours.items_of(partition):
+            market, (start, _) = msgspec.json.decode(key)
+            yield market, round(start * 1000), self._decode_fact(value)
+
+
+class KeyedTable(RawTable[Fact]):
+    """Facts under keys of strings, in a partition that the caller chooses and holds.
+
+    The key on disk and in the changelog is a JSON array of the strings.
+    """
+
+    def fact(self, partition: int, *key: str) -> Fact | None:
+        found = self._store_of_ours.value_of(partition, msgspec.json.encode(key))
+        return None if found is None else self._decode_fact(found)
+
+    def put(self, partition: int, *key: str, fact: Fact) -> None:
+        with on_partition(partition):
+            self[msgspec.json.encode(key)] = msgspec.json.encode(fact)
+
+    def delete(self, partition: int, *key: str) -> None:
+        with on_partition(partition):
+            del self[msgspec.json.encode(key)]
+
+    def facts(self, partition: int) -> Iterator[tuple[tuple[str, ...], Fact]]:
+        """All facts of a partition with their keys."""
+        for key, value in self._store_of_ours.items_of(partition):
+            yield tuple(msgspec.json.decode(key)), self._decode_fact(value)
 
 
 class Recovery(FaustRecovery):

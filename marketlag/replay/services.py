@@ -43,7 +43,8 @@ def services(settings: Settings, folder: Path | None = None) -> Iterator[Service
                     tempfile.TemporaryDirectory(prefix="marketlag-", ignore_cleanup_errors=True)
                 )
             )
-        chosen: dict[str, object] = {"datadir": folder / "state"}
+        # History is what is replayed; nothing of today belongs into it.
+        chosen: dict[str, object] = {"datadir": folder / "state", "poll_in_worker": False}
         if "postgres_dsn" not in settings.model_fields_set:
             chosen["postgres_dsn"] = stack.enter_context(EmbeddedPostgres()).dsn
         if "broker_url" not in settings.model_fields_set:

@@ -12,6 +12,7 @@ from marketlag.engine.positions import Lease, Point
 from marketlag.engine.producer import Producer
 from tables.price_hours import price_hours
 from tables.rss_hours import rss_hours
+from tables.rss_seen import rss_seen
 from tests.support.logs import Record
 
 
@@ -69,5 +70,5 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     outbox = Outbox()
     monkeypatch.setattr(app, "_producer", outbox)
     yield Bench(outbox)
-    for table in (rss_hours, price_hours):
+    for table in (rss_hours, price_hours, rss_seen):
         table.data.wipe(0)

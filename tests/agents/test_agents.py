@@ -1,23 +1,29 @@
 """Each agent in process: a chunk in, exact records out."""
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import msgspec
 import pytest
 from faust.types import TP
 
+import agents.heartbeats
+from agents.heartbeats import heartbeats
 from agents.lag import lag
 from agents.prices import prices
 from agents.rss_signals import rss_signals
 from marketlag.application import app, settings
 from marketlag.engine.positions import Point
 from marketlag.errors import EngineError
-from marketlag.event_time import HOUR, format_ms
+from marketlag.event_time import HOUR, MINUTE, format_ms
+from marketlag.markets import Markets
+from marketlag.records import Poll
 from marketlag.rules.signals import RecoveryPoint
 from marketlag.topics import (
     DLQ_MAX_BYTES,
     LAG_SIGNALS,
+    POLLS,
     PRICE_HOURLY,
     PRICE_NORMALIZED,
     RSS_EVENTS,
@@ -26,8 +32,10 @@ from marketlag.topics import (
     changelog,
     dlq,
 )
+from producers.state import SeenFact
 from tables.price_hours import price_hours
 from tables.rss_hours import rss_hours
+from tables.rss_seen import rss_seen
 from tests.agents.conftest import Bench
 from tests.support.logs import ARRIVAL, Record, article, at, heartbeat, log, price, record
 from tests.unit.test_lags import signal
@@ -232,3 +240,50 @@ async def test_local_state_is_kept_only_with_the_changelog_that_it_came_from(
     await recovery._build_offsets(Kafka(), {TP_HOURS}, offsets, "active")
     assert len(list(rss_hours.facts(0))) == (1 if kept else 0)
     assert offsets[TP_HOURS] == (5 if kept else earliest - 1)
+
+
+async def test_heartbeats_go_to_every_partition_of_both_inputs(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FEED_DELAY behind the least of the feeds, in the shape of an article; prices at their hour.
+
+    What it declares is the oldest of the newest polls.
+    """
+    found = Markets.model_validate(
+        {"market": [{"slug": "m", "feeds": ["https://a/", "https://b/"]}]}
+    )
+    monkeypatch.setattr(agents.heartbeats, "markets", found)
+    monkeypatch.setattr(settings, "feed_delay", timedelta(minutes=10))
+    polls = [
+        Poll("rss", "https://a/", format_ms(TEN), format_ms(TEN)),
+        Poll("prices", "m", format_ms(TEN + MINUTE), format_ms(TEN)),
+        Poll("rss", "https://b/", format_ms(TEN + MINUTE), format_ms(TEN + MINUTE)),
+    ]
+    records = [Record(offset, msgspec.json.encode(poll)) for offset, poll in enumerate(polls)]
+    bench.begin((POLLS, Point(0)))
+    assert await bench.run(heartbeats, POLLS, records) == Point(0)
+    sent = bench.outbox.topic(RSS_EVENTS)
+    assert [each.key for each in sent] == [b"__heartbeat__"] * 3
+    assert {each.value for each in sent} == {
+        (
+            b'{"market_slug":"__heartbeat__","title":"","link":"",'
+            b'"published_at":"2025-01-01T09:50:00Z","source_weight":0.0,"keyword_score":0.0}'
+        )
+    }
+    assert {each.value for each in bench.outbox.topic(PRICE_HOURLY)} == {
+        b'{"market_slug":"__heartbeat__","event_time":"2025-01-01T10:00:00Z"}'
+    }
+
+
+async def test_a_keyed_table_keeps_facts_of_a_partition_without_a_chunk(bench: Bench) -> None:
+    """In RocksDB and in the changelog, each in the partition that was named."""
+    fact = SeenFact(last_seen=1, outbox=[msgspec.Raw(b'{"a":1}')])
+    rss_seen.put(0, "feed", "x", fact=fact)
+    assert rss_seen.fact(0, "feed", "x") == fact
+    assert list(rss_seen.facts(0)) == [(("feed", "x"), fact)]
+    rss_seen.delete(0, "feed", "x")
+    assert rss_seen.fact(0, "feed", "x") is None
+    assert [(m.partition, m.key, m.value) for m in bench.outbox.changelog] == [
+        (0, b'["feed","x"]', b'{"last_seen":1,"outbox":[{"a":1}]}'),
+        (0, b'["feed","x"]', None),
+    ]

@@ -5,12 +5,16 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from faust.cli.base import cli
 from pydantic import SecretStr
 
+import marketlag.commands.backfill
 import marketlag.commands.demo
+import marketlag.commands.markets
 import marketlag.commands.migrate
+import marketlag.commands.produce
 import marketlag.commands.replay
 import marketlag.commands.topics  # noqa: F401 - the commands register themselves
 from marketlag.application import app
@@ -19,7 +23,7 @@ from marketlag.topics import TABLES, changelog, topic_specs
 from tests.chaos import report
 
 ROOT = Path(__file__).parents[2]
-OURS = ("demo", "migrate", "replay", "topics")
+OURS = ("backfill", "demo", "markets", "migrate", "produce", "replay", "topics")
 
 
 def default_of(value: Any) -> str:
@@ -52,9 +56,15 @@ def test_every_command_is_documented(name: str) -> None:
     text = (ROOT / "docs" / "commands.md").read_text()
     section = re.split(r"^## ", text, flags=re.MULTILINE)
     [described] = [part for part in section if part.startswith(f"`{name}`")]
-    for parameter in cli.commands[name].params:
-        for option in [*parameter.opts, *parameter.secondary_opts]:
-            assert f"`{option}`" in described, option
+    command = cli.commands[name]
+    below = command.commands if isinstance(command, click.Group) else {}
+    for each in (command, *below.values()):
+        for parameter in each.params:
+            if isinstance(parameter, click.Option):
+                for option in [*parameter.opts, *parameter.secondary_opts]:
+                    assert f"`{option}`" in described, option
+    for sub in below:
+        assert f"marketlag {name} {sub}" in described
 
 
 def test_the_tables_have_their_changelogs_among_the_topics() -> None:
@@ -83,7 +93,7 @@ def test_every_file_that_is_named_exists(path: str) -> None:
     text = (ROOT / path).read_text()
     linked = re.findall(r"\]\((?!https?:)([^)#]+)", text)
     quoted = re.findall(
-        r"`((?:marketlag|agents|tables|producers|migrations|tests|docs|bench)/[\w./-]+\.\w+)`", text
+        r"`((?:marketlag|agents|tables|producers|migrations|tests|docs|bench)/[\w./-]+\.[a-z]\w*)`", text
     )
     for name in linked:
         assert (ROOT / Path(path).parent / name).exists(), name

@@ -1,0 +1,121 @@
+"""Heartbeats: how far event time has come, from what the producers polled.
+
+The clock of a log is the least over its sources: a feed's newest poll that it answered began at
+that time, and everything it had published before is acknowledged. A source without an answer for
+too long is *idle*: it is left out, so that one dead feed does not stop all markets.
+
+The log of polls is the state: the recovery point is the newest poll of the source that was polled
+longest ago.
+"""
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from marketlag.event_time import BEGINNING, HOUR, MINUTE, parse_ms
+from marketlag.records import LogRecord, Poll
+
+#: Prices are told once an hour, whatever comes of it.
+PRICES_IDLE_AFTER_MS = 2 * HOUR + 10 * MINUTE
+_NEVER = 2**62
+
+
+class _Source(msgspec.Struct, frozen=True):
+    answered_at: int
+    offset: int
+
+
+class Beat(msgspec.Struct, frozen=True):
+    """What a kind of source has to say after a batch.
+
+    Attributes:
+        time: the clock, if it has moved (ms).
+        idle, back: sources that fell idle or answer again.
+    """
+
+    kind: str
+    time: int | None
+    idle: list[str]
+    back: list[str]
+
+
+class Clock:
+    """The clock of one kind of source.
+
+    Args:
+        sources: those that there are; polls of others are passed over.
+        idle_after: ms without an answer.
+    """
+
+    def __init__(self, kind: str, sources: Iterable[str], idle_after: int) -> None:
+        self._kind = kind
+        self._idle_after = idle_after
+        self._wanted = frozenset(sources)
+        self._sources: dict[str, _Source] = {}
+        self._idle: set[str] = set()
+        self._began = _NEVER
+        self._now = self._told = BEGINNING
+
+    def take(self, poll: Poll, offset: int) -> None:
+        if poll.kind != self._kind or poll.source not in self._wanted:
+            return
+        polled_at, answered_at = parse_ms(poll.polled_at), parse_ms(poll.answered_at)
+        self._now = max(self._now, polled_at)
+        self._began = min(self._began, polled_at)
+        before = self._sources.get(poll.source)
+        if before is not None:
+            answered_at = max(answered_at, before.answered_at)
+        self._sources[poll.source] = _Source(answered_at, offset)
+
+    def beat(self) -> Beat | None:
+        """What there is to say; ``None`` before the first poll."""
+        if self._began == _NEVER:
+            return None
+        idle = {name for name in self._wanted if self._now - self._since(name) > self._idle_after}
+        fell, back = sorted(idle - self._idle), sorted(self._idle - idle)
+        self._idle = idle
+        return Beat(self._kind, self._tick(self._wanted - idle), fell, back)
+
+    def _since(self, name: str) -> int:
+        """A source that was not polled yet is waited for, but not for ever."""
+        held = self._sources.get(name)
+        return self._began if held is None else held.answered_at
+
+    def _tick(self, awake: frozenset[str]) -> int | None:
+        if not awake or not awake <= self._sources.keys():
+            return None
+        time = min(self._sources[name].answered_at for name in awake)
+        if time <= self._told:
+            return None
+        self._told = time
+        return time
+
+    def held_back(self) -> int | None:
+        """The offset of the oldest among the newest polls of sources that are not idle."""
+        offsets = [held.offset for name, held in self._sources.items() if name not in self._idle]
+        return min(offsets, default=None)
+
+
+class Polls:
+    """All clocks of one partition of ``producers.polls``."""
+
+    def __init__(self, sources: Mapping[str, Iterable[str]], idle_after: Mapping[str, int]) -> None:
+        self._clocks = [Clock(kind, sources[kind], idle_after[kind]) for kind in sources]
+
+    def recovery_offset(self, end: int) -> int:
+        offsets = [clock.held_back() for clock in self._clocks]
+        return min((offset for offset in offsets if offset is not None), default=end)
+
+    def fold(self, records: Iterable[LogRecord]) -> list[Beat]:
+        """Take a batch in. What cannot be read is passed over: only producers write here."""
+        for record in records:
+            try:
+                poll = _decode(record.value or b"")
+                for clock in self._clocks:
+                    clock.take(poll, record.offset)
+            except (msgspec.DecodeError, UnicodeDecodeError, ValueError):
+                continue
+        return [beat for clock in self._clocks if (beat := clock.beat()) is not None]
+
+
+_decode = msgspec.json.Decoder(Poll).decode

@@ -1,0 +1,77 @@
+"""What both producers publish beside their own records: refusals, polls, health."""
+
+import logging
+from collections import deque
+from typing import Literal
+
+import asyncpg
+import msgspec
+
+from marketlag.event_time import format_ms
+from marketlag.records import Poll
+from marketlag.topics import POLLS, dlq
+from producers.state import Clock, Outlet
+
+logger = logging.getLogger(__name__)
+
+Kind = Literal["rss", "prices"]
+Status = Literal["ok", "not_modified", "failed"]
+
+MAX_REASON_CHARS = 500
+#: While Postgres is away; about a day of a hundred feeds.
+MAX_WAITING_ROWS = 10_000
+DATABASE_TIMEOUT = 10.0
+
+
+async def send_poll(
+    outlet: Outlet, kind: Kind, source: str, *, polled_at: int, answered_at: int
+) -> None:
+    """Tell the owner of the heartbeats. All polls meet in one partition."""
+    value = Poll(kind, source, format_ms(polled_at), format_ms(answered_at))
+    await outlet.publish(POLLS, msgspec.json.encode(value), key=source.encode(), partition=0)
+
+
+async def send_refusal(outlet: Outlet, topic: str, source: str, reason: str, body: bytes) -> None:
+    """To the DLQ of *topic*: something of *source* that became no record."""
+    headers = [("error", reason[:MAX_REASON_CHARS].encode()), ("source", source.encode())]
+    await outlet.publish(dlq(topic), body, key=source.encode(), headers=headers)
+
+
+class HealthLog:
+    """``api_health_log``: one row per fetch. A database that is away holds no poll back."""
+
+    def __init__(self, dsn: str, clock: Clock) -> None:
+        self._dsn = dsn
+        self._clock = clock
+        self._waiting: deque[tuple[str, str, int, str | None, float]] = deque(
+            maxlen=MAX_WAITING_ROWS
+        )
+        self._is_away = False
+
+    def add(self, source: str, status: Status, milliseconds: int, error: str | None = None) -> None:
+        self._waiting.append((source, status, milliseconds, error, self._clock() / 1_000))
+
+    async def write(self) -> None:
+        """Write what waits. What cannot be written waits on, the oldest rows dropping out."""
+        rows = list(self._waiting)
+        if not rows:
+            return
+        try:
+            connection = await asyncpg.connect(self._dsn, timeout=DATABASE_TIMEOUT)
+            try:
+                await connection.executemany(
+                    "INSERT INTO api_health_log (source, status, response_time_ms, error_message,"
+                    " logged_at) VALUES ($1, $2, $3, $4, to_timestamp($5))",
+                    rows,
+                    timeout=DATABASE_TIMEOUT,
+                )
+            finally:
+                await connection.close()
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
+            if not self._is_away:
+                logger.warning("health rows wait for Postgres: %s", type(exc).__name__)
+            self._is_away = True
+            return
+        self._is_away = False
+        for _ in range(min(len(rows), len(self._waiting))):
+            self._waiting.popleft()

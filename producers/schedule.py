@@ -1,0 +1,125 @@
+"""When feeds and prices are polled: every quarter of an hour, and on the hour."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any
+
+from marketlag.event_time import DAY
+from marketlag.markets import Markets
+from marketlag.settings import Settings, milliseconds
+from producers.feeds import FeedProducer
+from producers.prices import PriceProducer
+from producers.publish import HealthLog
+from producers.state import Clock, Tenure, partition_of
+
+LOOK_SECONDS = 1.0
+#: What left its feed is forgotten when a partition is taken over, and once a day.
+SWEEP_MS = DAY
+
+
+class Poller:
+    """Looks once a second what is due, and starts it. A source is polled once at a time.
+
+    Args:
+        tenures: the partitions that are ours at the moment; the same object while one stays ours.
+        feeds, prices: what to poll; ``None`` for what somebody else does.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        markets: Markets,
+        *,
+        tenures: Callable[[], Iterable[Tenure]],
+        feeds: FeedProducer | None,
+        prices: PriceProducer | None,
+        health: HealthLog,
+        clock: Clock,
+    ) -> None:
+        self._interval = milliseconds(settings.rss_poll)
+        self._feeds = _by_partition(markets.feeds, settings.partitions)
+        slugs = (market.slug for market in markets.market)
+        self._slugs = _by_partition(slugs, settings.partitions)
+        self._tenures = tenures
+        self._feed_producer, self._price_producer = feeds, prices
+        self._health, self._clock = health, clock
+        self._taken: dict[int, Tenure] = {}
+        self._swept: dict[int, int] = {}
+        self._running: dict[str, asyncio.Task[None]] = {}
+
+    async def run(self, should_stop: Callable[[], bool]) -> None:
+        """Poll until told to stop. Raises what a poll raises, which is no failure of a source."""
+        try:
+            while not should_stop():
+                self.look()
+                self._start("health", self._health.write)
+                await asyncio.sleep(LOOK_SECONDS)
+        finally:
+            for task in self._running.values():
+                task.cancel()
+
+    async def run_once(self, report: Callable[[str], None]) -> None:
+        """Poll everything that is due, and return when all of it is done.
+
+        *report* is given the name of what is finished.
+        """
+        self.look()
+        while self._running:
+            before = set(self._running)
+            await asyncio.wait(self._running.values(), return_when=asyncio.FIRST_COMPLETED)
+            # What waited for a partition to be taken over can begin now.
+            self.look()
+            for name in sorted(before - set(self._running)):
+                report(name)
+
+    def look(self) -> None:
+        """Start what is due and not running."""
+        for name in [name for name, task in self._running.items() if task.done()]:
+            self._running.pop(name).result()
+        for tenure in self._tenures():
+            self._take_over(tenure)
+            if _taking(tenure) not in self._running:
+                self._start_feeds(tenure)
+                self._start_prices(tenure)
+
+    def _take_over(self, tenure: Tenure) -> None:
+        partition, now = tenure.partition, self._clock()
+        is_new = self._taken.get(partition) is not tenure
+        if self._feed_producer and (is_new or now - self._swept[partition] > SWEEP_MS):
+            self._taken[partition], self._swept[partition] = tenure, now
+            self._start(_taking(tenure), self._feed_producer.take_over, tenure)
+
+    def _start_feeds(self, tenure: Tenure) -> None:
+        if self._feed_producer is None:
+            return
+        slot = self._clock() // self._interval * self._interval
+        for feed in self._feeds[tenure.partition]:
+            if feed not in self._running and self._feed_producer.is_due(tenure, feed, slot):
+                self._start(feed, self._feed_producer.poll, tenure, feed)
+
+    def _start_prices(self, tenure: Tenure) -> None:
+        name = f"prices of partition {tenure.partition}"
+        if self._price_producer is None or name in self._running:
+            return
+        slugs = self._slugs[tenure.partition]
+        due = [slug for slug in slugs if self._price_producer.is_due(tenure, slug)]
+        if due:
+            self._start(name, self._price_producer.poll, tenure, due)
+
+    def _start(
+        self, name: str, work: Callable[..., Coroutine[Any, Any, None]], *args: object
+    ) -> None:
+        if name not in self._running:
+            self._running[name] = asyncio.create_task(work(*args))
+
+
+def _taking(tenure: Tenure) -> str:
+    return f"partition {tenure.partition}"
+
+
+def _by_partition(names: Iterable[str], partitions: int) -> dict[int, list[str]]:
+    found: dict[int, list[str]] = defaultdict(list)
+    for name in names:
+        found[partition_of(name, partitions)].append(name)
+    return found

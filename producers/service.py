@@ -1,0 +1,87 @@
+"""The producers inside of a worker.
+
+A feed or market belongs to the partition that Kafka gives to its name; who holds that partition of
+``rss.events`` polls it. So the work is done once in the cluster, spreads over its workers and moves
+with the partitions, together with what is remembered of it.
+"""
+
+import time
+from collections.abc import Iterable
+
+from marketlag.application import app, markets, settings
+from marketlag.engine.positions import Lease
+from marketlag.topics import RSS_EVENTS
+from producers.feeds import FeedProducer
+from producers.fetch import Fetcher
+from producers.matching import Matcher
+from producers.prices import Polymarket, PriceProducer
+from producers.publish import HealthLog
+from producers.schedule import Poller
+from tables.last_prices import last_prices
+from tables.rss_feeds import rss_feeds
+from tables.rss_seen import rss_seen
+
+
+def now_ms() -> int:
+    return int(time.time() * 1_000)
+
+
+class LeaseTenure:
+    """A partition's lease in one generation of the group."""
+
+    def __init__(self, lease: Lease) -> None:
+        self._lease = lease
+        self.partition = int(lease.tp.partition)
+
+    def is_held(self) -> bool:
+        """Whether no rebalance has come since."""
+        return not app.rebalancing and self._lease in app.reader.positions.held(RSS_EVENTS)
+
+
+class Tenures:
+    """The tenures of this worker, as the group's generations give and take them."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, LeaseTenure] = {}
+
+    def __call__(self) -> Iterable[LeaseTenure]:
+        self._known = {number: held for number, held in self._known.items() if held.is_held()}
+        if not app.rebalancing:
+            for lease in app.reader.positions.held(RSS_EVENTS):
+                self._known.setdefault(int(lease.tp.partition), LeaseTenure(lease))
+        return list(self._known.values())
+
+
+@app.task  # type: ignore[untyped-decorator]  # Faust's own
+async def poll() -> None:
+    """Poll, if there is anything to poll and no cron that does it."""
+    if not settings.poll_in_worker or not markets.market:
+        return
+    health = HealthLog(settings.postgres_dsn.get_secret_value(), now_ms)
+    async with Fetcher(settings) as fetcher:
+        feeds = FeedProducer(
+            settings,
+            markets.feeds,
+            Matcher(markets),
+            known=rss_feeds,
+            seen=rss_seen,
+            outlet=app.sender,
+            fetcher=fetcher,
+            health=health,
+            clock=now_ms,
+        )
+        # No more workers than partitions can have work.
+        api = Polymarket(settings, fetcher, health, shares=settings.partitions)
+        prices = PriceProducer(
+            settings, known=last_prices, outlet=app.sender, api=api, clock=now_ms
+        )
+        poller = Poller(
+            settings,
+            markets,
+            tenures=Tenures(),
+            feeds=feeds,
+            prices=prices,
+            health=health,
+            clock=now_ms,
+        )
+        await poller.run(lambda: app.should_stop)

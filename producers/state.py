@@ -1,0 +1,107 @@
+"""What the producers remember, and who keeps it: a worker's tables, or the changelogs as such."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol, TypeVar
+
+import msgspec
+from aiokafka.partitioner import murmur2
+
+from producers.polymarket import PolymarketMarket
+
+Fact = TypeVar("Fact")
+
+
+class FeedFact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A feed. Times in ms.
+
+    Attributes:
+        polled_at: start of the newest poll.
+        answered_at: start of the newest poll that it answered; of the first one if it never did.
+        body_at: when it last gave a body, and not only "nothing new".
+        etag, last_modified: of that body.
+        not_before: the server asked to be left alone until then.
+    """
+
+    polled_at: int
+    answered_at: int
+    body_at: int = 0
+    etag: str = ""
+    last_modified: str = ""
+    not_before: int = 0
+
+
+class SeenFact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An article of a feed, or an item that was refused.
+
+    Attributes:
+        last_seen: when it was in the feed (ms; kept to the day).
+        outbox: its records of ``rss.events``, until Kafka has confirmed them. They are published
+            as they were first read, however often it takes: the same id in the same window.
+    """
+
+    last_seen: int
+    outbox: list[msgspec.Raw] = []
+
+
+class OutcomePrice(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest price of an outcome: from which hour (ms), and through which it was told."""
+
+    price: float
+    fresh_hour: int
+    told_hour: int
+
+
+class MarketFact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A market. ``market`` as Gamma described it at ``described_at`` (ms)."""
+
+    prices: dict[str, OutcomePrice] = {}
+    market: PolymarketMarket | None = None
+    described_at: int = 0
+    tried_at: int = 0
+
+
+class Facts(Protocol[Fact]):
+    """A table of facts by key, in partitions. ``engine.tables.KeyedTable`` is one."""
+
+    def fact(self, partition: int, *key: str) -> Fact | None: ...
+    def put(self, partition: int, *key: str, fact: Fact) -> None: ...
+    def delete(self, partition: int, *key: str) -> None: ...
+    def facts(self, partition: int) -> Iterator[tuple[tuple[str, ...], Fact]]: ...
+
+
+class Outlet(Protocol):
+    """Where records go. ``engine.producer.Producer`` is one."""
+
+    async def publish(
+        self,
+        topic: str,
+        value: bytes | None,
+        *,
+        key: bytes | None,
+        partition: int | None = None,
+        timestamp_ms: int | None = None,
+        headers: Sequence[tuple[str, bytes]] = (),
+    ) -> None: ...
+
+    async def flush(self) -> None:
+        """Return when Kafka has confirmed all that was published, and all facts."""
+        ...
+
+
+class Tenure(Protocol):
+    """The right to poll what belongs to a partition."""
+
+    @property
+    def partition(self) -> int: ...
+    def is_held(self) -> bool:
+        """Whether the partition is still ours. Facts may be written while it is."""
+        ...
+
+
+#: Time in ms; not the machine's in a test that has no hours to wait.
+Clock = Callable[[], int]
+
+
+def partition_of(name: str, partitions: int) -> int:
+    """Whose work a feed or a market is: the partition that Kafka gives to a key of this name."""
+    return int(murmur2(name.encode()) & 0x7FFFFFFF) % partitions
