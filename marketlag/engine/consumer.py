@@ -235,6 +235,10 @@ class Consumer(driver.Consumer):
         if verdict is Verdict.DROP:
             return
         if verdict is Verdict.SEEK_BACK:
+            self.log.info(
+                "%s partition %s: fetching again from offset %s, not %s",
+                *(tp.topic, tp.partition, start, first),
+            )
             await self._thread.seek_to({tp: start})
             return
         lease = self.positions.lease(tp)

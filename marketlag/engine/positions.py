@@ -11,6 +11,10 @@ from typing import NamedTuple
 
 from faust.types import TP
 
+#: A hole in a log is believed when it was seen so often. Twice has happened by accident: two chunks
+#: lost on their way from the same place, one after the other.
+SIGHTINGS = 3
+
 
 class Point(NamedTuple):
     """What a commit holds for one partition."""
@@ -50,6 +54,14 @@ class Lease:
         self.declared = Point(offset, metadata)
 
 
+class Gap(NamedTuple):
+    """Offsets from *expected* up to *first* that fetches did not bring, and how often."""
+
+    expected: int
+    first: int
+    seen: int
+
+
 class Verdict(enum.Enum):
     """What to do with a fetched chunk."""
 
@@ -70,7 +82,7 @@ class Positions:
         self._term = 0
         self._leases: dict[TP, Lease] = {}
         self._next: dict[TP, int] = {}
-        self._gaps: dict[TP, tuple[int, int]] = {}
+        self._gaps: dict[TP, Gap] = {}
         self._committed: dict[TP, Point] = {}
 
     def open(self, generation: int, leases: list[Lease]) -> None:
@@ -116,18 +128,22 @@ class Positions:
         """Whether the chunk of offsets *first* to *last* may be delivered; if so, it counts.
 
         Offsets can be missing from a log for good: compaction, transaction markers, retention. So a
-        hole is believed when fetching again from its beginning shows the same one.
+        hole is believed when fetching again from its beginning keeps showing the same one.
         """
         if generation != self.generation or tp not in self._leases:
             return Verdict.DROP
         expected = self._next[tp]
-        if first != expected and self._gaps.get(tp) != (expected, first):
-            if first > expected:
-                self._gaps[tp] = (expected, first)
+        if first < expected or (first > expected and not self._is_lasting(tp, expected, first)):
             return Verdict.SEEK_BACK
         self._gaps.pop(tp, None)
         self._next[tp] = last + 1
         return Verdict.DELIVER if first == expected else Verdict.DELIVER_AFTER_GAP
+
+    def _is_lasting(self, tp: TP, expected: int, first: int) -> bool:
+        gap = self._gaps.get(tp)
+        seen = gap.seen + 1 if gap is not None and gap[:2] == (expected, first) else 1
+        self._gaps[tp] = Gap(expected, first, seen)
+        return seen >= SIGHTINGS
 
     def committable(self) -> dict[TP, Point]:
         """What was declared since the last commit."""

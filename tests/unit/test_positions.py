@@ -38,9 +38,13 @@ def test_a_chunk_out_of_place_is_fetched_again() -> None:
     assert positions.judge(TP0, 1, 5, 9) is Verdict.DELIVER
 
 
-def test_a_hole_is_believed_when_it_is_seen_twice() -> None:
-    """Once, it may be a chunk that was lost on the way; twice, the log has it."""
+def test_a_hole_is_believed_when_it_is_seen_three_times() -> None:
+    """Before, it may be chunks that were lost on the way; another hole begins the count anew."""
     positions, _ = opened(5)
+    assert positions.judge(TP0, 1, 8, 9) is Verdict.SEEK_BACK
+    assert positions.judge(TP0, 1, 8, 9) is Verdict.SEEK_BACK
+    assert positions.judge(TP0, 1, 7, 9) is Verdict.SEEK_BACK
+    assert positions.judge(TP0, 1, 8, 9) is Verdict.SEEK_BACK
     assert positions.judge(TP0, 1, 8, 9) is Verdict.SEEK_BACK
     assert positions.judge(TP0, 1, 8, 9) is Verdict.DELIVER_AFTER_GAP
     assert positions.judge(TP0, 1, 12, 12) is Verdict.SEEK_BACK
