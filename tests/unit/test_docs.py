@@ -93,7 +93,8 @@ def test_every_file_that_is_named_exists(path: str) -> None:
     text = (ROOT / path).read_text()
     linked = re.findall(r"\]\((?!https?:)([^)#]+)", text)
     quoted = re.findall(
-        r"`((?:marketlag|agents|tables|producers|migrations|tests|docs|bench)/[\w./-]+\.[a-z]\w*)`", text
+        r"`((?:marketlag|agents|tables|producers|migrations|tests|docs|bench)/[\w./-]+\.[a-z]\w*)`",
+        text,
     )
     for name in linked:
         assert (ROOT / Path(path).parent / name).exists(), name
