@@ -17,6 +17,7 @@ from marketlag.records import HEARTBEAT
 from marketlag.rules.polls import PRICES_IDLE_AFTER_MS, Beat, Polls
 from marketlag.settings import milliseconds
 from marketlag.topics import POLLS, PRICE_HOURLY, RSS_EVENTS
+from producers.fetch import without_user
 
 logger = logging.getLogger(__name__)
 
@@ -47,9 +48,9 @@ async def heartbeats(chunks: StreamT[Chunk]) -> None:
 
 def report_idle(beat: Beat) -> None:
     for source in beat.idle:
-        logger.error("%s does not answer: time goes on without it", source)
+        logger.error("%s does not answer: time goes on without it", without_user(source))
     for source in beat.back:
-        logger.warning("%s answers again", source)
+        logger.warning("%s answers again", without_user(source))
 
 
 async def send_heartbeat(kind: str, time: int) -> None:

@@ -15,7 +15,7 @@ import msgspec
 from marketlag.event_time import DAY
 from marketlag.settings import Settings
 from marketlag.topics import RSS_EVENTS
-from producers.fetch import Fetched, Fetcher, FetchFailed
+from producers.fetch import Fetched, Fetcher, FetchFailed, without_user
 from producers.matching import EventRecord, Matcher
 from producers.publish import HealthLog, Status, send_poll, send_refusal
 from producers.rss import FeedRefusal, Parsed, parse
@@ -93,7 +93,7 @@ class FeedProducer:
             self._known.put(tenure.partition, feed, fact=after)
 
     async def _failed(self, feed: str, exc: FetchFailed) -> None:
-        logger.warning("%s: %s", feed, exc)
+        logger.warning("%s: %s", without_user(feed), exc)
         self._health.add(feed, "failed", exc.milliseconds, str(exc))
         await send_refusal(self._outlet, RSS_EVENTS, feed, str(exc), exc.body)
 
@@ -110,7 +110,7 @@ class FeedProducer:
         await self._outlet.flush()
         await self._publish_outboxes(tenure, feed, fresh)
         for refusal in refused:
-            logger.warning("%s: %s", feed, refusal.reason)
+            logger.warning("%s: %s", without_user(feed), refusal.reason)
             await send_refusal(
                 self._outlet, RSS_EVENTS, feed, refusal.reason, refusal.excerpt.encode()
             )
@@ -185,7 +185,7 @@ class FeedProducer:
         for key in forgotten:
             self._seen.delete(tenure.partition, *key)
         for feed, outboxes in left.items():
-            logger.info("%s: publishing %s articles that were left over", feed, len(outboxes))
+            logger.info("%s: publishing %s left-over articles", without_user(feed), len(outboxes))
             await self._publish_outboxes(tenure, feed, outboxes)
 
     def _is_over(self, partition: int, feed: str, fact: SeenFact, now: int) -> bool:

@@ -192,10 +192,22 @@ class Fetcher:
             return Fetched(
                 body=bytes(body),
                 content_type=response.headers.get("content-type", ""),
-                etag=response.headers.get("etag", ""),
-                last_modified=response.headers.get("last-modified", ""),
+                etag=_validator(response, "etag"),
+                last_modified=_validator(response, "last-modified"),
                 milliseconds=_since(began),
             )
+
+
+def _validator(response: httpx.Response, name: str) -> str:
+    value: str = response.headers.get(name, "")
+    return value if value.isascii() else ""  # it could not be sent back
+
+
+def without_user(url: str) -> str:
+    """A URL to show: a feed's may have a password in it."""
+    scheme, found, rest = url.partition("://")
+    authority, slash, path = rest.partition("/")
+    return scheme + found + authority.rpartition("@")[2] + slash + path
 
 
 def _since(began: float) -> int:

@@ -1,13 +1,13 @@
 """The price producer: Polymarket to ``polymarket.price_hourly`` and ``polymarket.market_meta``.
 
-A market is looked up at Gamma by its slug, once an hour, so that a change or its end is noticed;
-prices come from the CLOB, many tokens a call. What was told is remembered after Kafka has it: a
+A market is looked up at Gamma by its slug, at half past each hour, so that its end is noticed. Prices
+come from the CLOB on the hour, many tokens a call. What was told is remembered after Kafka has it: a
 price that is told twice differs in ``fetched_at``, and the later one counts.
 """
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 from aiolimiter import AsyncLimiter
@@ -28,7 +28,8 @@ logger = logging.getLogger(__name__)
 
 #: A market without a price in this hour is asked again.
 ASK_AGAIN_MS = 5 * MINUTE
-DESCRIBED_FOR_MS = HOUR
+#: Markets are looked up at half past: on the hour it is their prices that are wanted at once.
+DESCRIBED_AT_MS = 30 * MINUTE
 NOT_FOUND = 404
 
 
@@ -139,17 +140,37 @@ class PriceProducer:
         can_answer = fact.market is not None and not fact.market.closed
         return can_answer and not _is_told(fact, now) and now - fact.tried_at >= ASK_AGAIN_MS
 
+    def is_old(self, tenure: Tenure, slug: str) -> bool:
+        """Whether an open market was not looked up since the last half hour."""
+        half = (self._clock() - DESCRIBED_AT_MS) // HOUR * HOUR + DESCRIBED_AT_MS
+        fact = self._fact(tenure, slug)
+        is_open = fact.market is not None and not fact.market.closed
+        return is_open and fact.described_at < half
+
+    async def describe(self, tenure: Tenure, slugs: Sequence[str]) -> None:
+        """Look markets up again. Not at the same time as ``poll``: both rewrite what is known."""
+        if not tenure.is_held():
+            return
+        facts = {slug: self._fact(tenure, slug) for slug in slugs}
+        found = await self._look_up_all(facts)
+        await self._outlet.flush()
+        if tenure.is_held():
+            for slug, fact in found.items():
+                self._known.put(tenure.partition, slug, fact=fact)
+
     async def poll(self, tenure: Tenure, slugs: Sequence[str]) -> None:
-        """Publish the prices of this hour, and what is new about the markets."""
+        """Publish the prices of this hour; markets that are new are looked up first."""
         if not tenure.is_held():
             return
         now = self._clock()
         hour = now - now % HOUR
-        facts = await asyncio.gather(*(self._described(tenure, slug, now) for slug in slugs))
-        asked = dict(zip(slugs, facts, strict=True))
+        asked = {slug: self._fact(tenure, slug) for slug in slugs}
+        asked |= await self._look_up_all(
+            {slug: fact for slug, fact in asked.items() if fact.market is None}
+        )
         tokens = [
             token
-            for fact in facts
+            for fact in asked.values()
             if fact.market is not None and not fact.market.closed
             for token in fact.market.token_ids
         ]
@@ -171,18 +192,21 @@ class PriceProducer:
                 after = msgspec.structs.replace(fact, tried_at=now)
                 self._known.put(tenure.partition, slug, fact=after)
 
-    async def _described(self, tenure: Tenure, slug: str, now: int) -> MarketFact:
-        """What is known of a market, its description no older than an hour."""
-        fact = self._known.fact(tenure.partition, slug) or MarketFact()
-        is_recent = now // DESCRIBED_FOR_MS == fact.described_at // DESCRIBED_FOR_MS
-        if fact.market is not None and (fact.market.closed or is_recent):
-            return fact
+    def _fact(self, tenure: Tenure, slug: str) -> MarketFact:
+        return self._known.fact(tenure.partition, slug) or MarketFact()
+
+    async def _look_up_all(self, facts: Mapping[str, MarketFact]) -> dict[str, MarketFact]:
+        found = await asyncio.gather(*(self._look_up(slug, facts[slug]) for slug in facts))
+        return dict(zip(facts, found, strict=True))
+
+    async def _look_up(self, slug: str, fact: MarketFact) -> MarketFact:
+        now = self._clock()
         try:
             market = await self._api.market(slug)
         except FetchError as exc:
             logger.warning("market %s: %s", slug, exc)
             await self._refuse(slug, exc)
-            return fact
+            return msgspec.structs.replace(fact, described_at=now)
         if market != fact.market:
             await self._announce(slug, market, now)
         return msgspec.structs.replace(fact, market=market, described_at=now)

@@ -10,6 +10,7 @@ import msgspec
 from marketlag.event_time import format_ms
 from marketlag.records import Poll
 from marketlag.topics import POLLS, dlq
+from producers.fetch import without_user
 from producers.state import Clock, Outlet
 
 logger = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ async def send_poll(
 
 async def send_refusal(outlet: Outlet, topic: str, source: str, reason: str, body: bytes) -> None:
     """To the DLQ of *topic*: something of *source* that became no record."""
+    source = without_user(source)
     headers = [("error", reason[:MAX_REASON_CHARS].encode()), ("source", source.encode())]
     await outlet.publish(dlq(topic), body, key=source.encode(), headers=headers)
 
@@ -49,7 +51,9 @@ class HealthLog:
         self._is_away = False
 
     def add(self, source: str, status: Status, milliseconds: int, error: str | None = None) -> None:
-        self._waiting.append((source, status, milliseconds, error, self._clock() / 1_000))
+        self._waiting.append(
+            (without_user(source), status, milliseconds, error, self._clock() / 1_000)
+        )
 
     async def write(self) -> None:
         """Write what waits. What cannot be written waits on, the oldest rows dropping out."""

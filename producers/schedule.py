@@ -106,6 +106,10 @@ class Poller:
         due = [slug for slug in slugs if self._price_producer.is_due(tenure, slug)]
         if due:
             self._start(name, self._price_producer.poll, tenure, due)
+            return
+        old = [slug for slug in slugs if self._price_producer.is_old(tenure, slug)]
+        if old:
+            self._start(name, self._price_producer.describe, tenure, old)
 
     def _start(
         self, name: str, work: Callable[..., Coroutine[Any, Any, None]], *args: object

@@ -52,7 +52,13 @@ class OutcomePrice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MarketFact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A market. ``market`` as Gamma described it at ``described_at`` (ms)."""
+    """A market. Times in ms.
+
+    Attributes:
+        market: as Gamma described it.
+        described_at: when Gamma was last asked.
+        tried_at: when its prices were last asked for.
+    """
 
     prices: dict[str, OutcomePrice] = {}
     market: PolymarketMarket | None = None

@@ -15,7 +15,7 @@ from marketlag.commands.produce import now_ms
 from marketlag.errors import FetchError, InputError, MarketLagError
 from marketlag.markets import Market, load_markets
 from producers import polymarket
-from producers.fetch import Fetcher, FetchFailed
+from producers.fetch import Fetcher, FetchFailed, without_user
 from producers.matching import Matcher
 from producers.polymarket import PolymarketMarket
 from producers.prices import Polymarket
@@ -147,10 +147,10 @@ async def feed_line(
     try:
         fetched = await fetcher.get(feed)
     except FetchFailed as exc:
-        return f"feed {feed}: {exc}", False
+        return f"feed {without_user(feed)}: {exc}", False
     parsed = parse(fetched.body, fetched.content_type, feed, now_ms(), settings.feed_bad_time)
     if parsed.refusals and not parsed.articles:
-        return f"feed {feed}: {parsed.refusals[0].reason}", False
+        return f"feed {without_user(feed)}: {parsed.refusals[0].reason}", False
     concerning = {
         slug: sum(bool(matcher.records(article, [slug], now_ms())) for article in parsed.articles)
         for slug in slugs
@@ -163,4 +163,7 @@ async def feed_line(
     )
     shares = ", ".join(f"{count} for {slug}" for slug, count in concerning.items())
     refused = f", {len(parsed.refusals)} refused" if parsed.refusals else ""
-    return f"feed {feed}: {len(parsed.articles)} articles ({age}){refused}; {shares}", True
+    return (
+        f"feed {without_user(feed)}: {len(parsed.articles)} articles ({age}){refused}; {shares}",
+        True,
+    )

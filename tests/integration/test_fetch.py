@@ -48,6 +48,12 @@ async def test_an_answer(server: WebServer) -> None:
     assert server.requests[-1].headers["User-Agent"].startswith("marketlag/")
 
 
+def test_a_password_in_a_feeds_address_is_not_shown() -> None:
+    assert fetch.without_user("https://me:secret@h.org/x@y") == "https://h.org/x@y"
+    assert fetch.without_user("https://h.org/x") == "https://h.org/x"
+    assert fetch.without_user("fed") == "fed"
+
+
 async def test_nothing_new(server: WebServer) -> None:
     url = server.answer("/", lambda _: web.Response(status=304))
     async with Fetcher(load_settings()) as fetcher:

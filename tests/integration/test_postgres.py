@@ -21,6 +21,7 @@ def row(market: str = "m", version: int = 1, **fields: object) -> LagRow:
     base = plain_row(market, "2025-01-01T10:00:00Z", version)
     return msgspec.structs.replace(base, **fields)
 
+
 MIGRATIONS = ["0001.lag-signals-history", "0002.api-health-log"]
 
 

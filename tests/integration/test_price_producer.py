@@ -133,9 +133,16 @@ async def test_a_closed_market_is_announced_once_and_left_alone(server: FakePoly
     async with producers(server) as running:
         await running.poll_prices("fed")
         server.market("fed", ["1", "2"], closed=True)
+        running.now += 29 * MINUTE
+        assert not running.prices.is_old(running.tenure, "fed")
+        running.now += MINUTE
+        assert running.prices.is_old(running.tenure, "fed")
+        await running.prices.describe(running.tenure, ["fed"])
+        assert not running.prices.is_old(running.tenure, "fed")
         for _ in range(3):
             running.next_hour()
             await running.poll_prices("fed")
+            assert not running.prices.is_old(running.tenure, "fed")
     metas = [each.json for each in running.disk.topic(MARKET_META)]
     assert [meta["closed"] for meta in metas] == [False, True]
     assert metas[0] == {
