@@ -1,8 +1,8 @@
 """The price producer: Polymarket to ``polymarket.price_hourly`` and ``polymarket.market_meta``.
 
-A market is looked up at Gamma by its slug, at half past each hour, so that its end is noticed. Prices
-come from the CLOB on the hour, many tokens a call. What was told is remembered after Kafka has it: a
-price that is told twice differs in ``fetched_at``, and the later one counts.
+A market is looked up at Gamma by its slug, at half past each hour, so that its end is noticed.
+Prices come from the CLOB on the hour, many tokens a call. What was told is remembered after Kafka
+has it: a price that is told twice differs in ``fetched_at``, and the later one counts.
 """
 
 import asyncio

@@ -1,7 +1,6 @@
 """``marketlag markets``."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from marketlag.application import markets, settings
 from marketlag.commands import command
 from marketlag.commands.produce import now_ms
 from marketlag.errors import FetchError, InputError, MarketLagError
+from marketlag.event_time import HOUR
 from marketlag.markets import Market, load_markets
 from producers import polymarket
 from producers.fetch import Fetcher, FetchFailed, without_user
@@ -156,14 +156,11 @@ async def feed_line(
         for slug in slugs
     }
     newest = max((article.published_at for article in parsed.articles), default=None)
-    age = (
-        "none"
-        if newest is None
-        else f"the newest {(time.time() - newest / 1_000) / 3_600:.1f} h old"
-    )
     shares = ", ".join(f"{count} for {slug}" for slug, count in concerning.items())
     refused = f", {len(parsed.refusals)} refused" if parsed.refusals else ""
-    return (
-        f"feed {without_user(feed)}: {len(parsed.articles)} articles ({age}){refused}; {shares}",
-        True,
-    )
+    count = f"{len(parsed.articles)} articles ({_age(newest)})"
+    return f"feed {without_user(feed)}: {count}{refused}; {shares}", True
+
+
+def _age(newest: int | None) -> str:
+    return "none" if newest is None else f"the newest {(now_ms() - newest) / HOUR:.1f} h old"
