@@ -23,6 +23,8 @@ from producers.text import MAX_TITLE_CHARS, clean_link, plain, without_suffix
 OLDEST_MS = 7_305 * DAY  # 1990-01-01
 #: Aggregators append the publisher to titles.
 AGGREGATORS = frozenset({"news.google.com"})
+#: An item without a title takes so much of its text.
+TITLE_FROM_TEXT_CHARS = 120
 #: Of an item that is refused, so much is kept for the reader.
 EXCERPT_CHARS = 2_000
 
@@ -164,8 +166,7 @@ def _json_items(body: bytes, refusals: list[FeedRefusal]) -> Iterator[tuple[_Fee
             _Item(
                 id="" if item.id is None else str(item.id),
                 link=item.url or item.external_url or "",
-                # Posts of microblogs have no title.
-                title=item.title or plain(item.content_text or item.content_html or "", 120),
+                title=item.title or "",
                 summary=text,
                 time=_time_of(item.date_published or item.date_modified or ""),
                 raw=_excerpt(bytes(raw)),
@@ -266,7 +267,8 @@ def _article(
     feed: _Feed, item: _Item, url: str, fetched_at: int, on_bad_time: OnBadTime
 ) -> FeedArticle:
     link = clean_link(item.link) or clean_link(item.id) or feed.home or url
-    title = plain(item.title, MAX_TITLE_CHARS)
+    # Posts of microblogs have no title.
+    title = plain(item.title, MAX_TITLE_CHARS) or plain(item.summary, TITLE_FROM_TEXT_CHARS)
     if not title:
         raise _NoArticle("an item without a title")
     source = item.source or _publisher(title, link) or feed.title or urlsplit(link).hostname or ""

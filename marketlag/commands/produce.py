@@ -123,4 +123,4 @@ def lines_of(source: str, parsed: Parsed) -> Iterator[dict[str, Any]]:
     for refusal in parsed.refusals:
         yield {"file": source, "refused": refusal.reason, "excerpt": refusal.excerpt}
     if not parsed.articles and not parsed.refusals:
-        yield {"file": source, "note": "a feed without items"}
+        yield {"file": source, "refused": "a feed without items", "excerpt": ""}

@@ -49,7 +49,7 @@ def write_markets(path: Path, *feeds: str) -> Path:
 def test_a_dry_run_prints_what_feeds_and_files_would_give(
     tmp_path: Path, server: WebServer
 ) -> None:
-    """Articles, refusals and notes, one line each, with the name of the feed or file."""
+    """Articles and refusals, one line each, with the name of the feed or file."""
     good = tmp_path / "good.xml"
     good.write_bytes(rss(items()[:1]))
     empty = tmp_path / "empty.xml"
@@ -64,7 +64,7 @@ def test_a_dry_run_prints_what_feeds_and_files_would_give(
     assert lines[0]["article"]["title"] == "Fed 0"
     assert lines[1]["refused"] == "an HTML page, not a feed: No"
     assert lines[2]["refused"] == "HTTP 404 Not Found"
-    assert lines[3]["note"] == "a feed without items"
+    assert lines[3]["refused"] == "a feed without items"
 
 
 def test_a_dry_run_of_a_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
