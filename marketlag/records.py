@@ -102,15 +102,20 @@ class Price(msgspec.Struct, kw_only=True):
 
 
 class Poll(msgspec.Struct, frozen=True):
-    """``producers.polls``: a source was polled, and the start of its newest answered poll.
+    """``producers.polls``: a source was polled.
 
-    ``kind`` is ``rss`` (the source is a feed's URL) or ``prices`` (a market's slug).
+    Attributes:
+        kind: ``rss`` (the source is a feed's URL) or ``prices`` (a market's slug).
+        polled_at: start of the poll.
+        answered_at: start of the newest poll that was answered, if there was one.
+        waiting_since: that, or else the start of the first poll.
     """
 
     kind: str
     source: str
     polled_at: str
-    answered_at: str
+    answered_at: str | None
+    waiting_since: str
 
 
 class Signal(msgspec.Struct, frozen=True):

@@ -77,15 +77,16 @@ class Backfill:
             ]
             for done, (outcome, token, window) in enumerate(work):
                 report(completed=done, total=len(work))
-                published += await self._window(slug, outcome, token, start, window)
+                published += await self._window(slug, outcome, token, (start, end), window)
             report(completed=len(work), total=len(work))
         except FetchError as exc:
             return published, exc
         return published, None
 
     async def _window(
-        self, slug: str, outcome: str, token: str, since: int, window: tuple[int, int]
+        self, slug: str, outcome: str, token: str, hours: tuple[int, int], window: tuple[int, int]
     ) -> int:
+        since, end = hours
         first, last = window
         before = self._journal.entry(token, since)
         prices = await self._api.history(token, first, last)
@@ -94,5 +95,7 @@ class Backfill:
             await send_price(self._outlet, record)
         await self._outlet.flush()
         price = records[-1].price if records else before.price
-        self._journal.write(token, Entry(before.since, last, price))
+        # The newest hours may not be there yet: what has no price at the end is asked for again.
+        through = last if last < end else max(prices, default=first - HOUR)
+        self._journal.write(token, Entry(before.since, through, price))
         return len(records)

@@ -16,7 +16,7 @@ from marketlag.event_time import DAY
 from marketlag.settings import Settings
 from marketlag.topics import RSS_EVENTS
 from producers.fetch import Fetched, Fetcher, FetchFailed, without_user
-from producers.matching import EventRecord, Matcher
+from producers.matching import Matcher, Outbox, records
 from producers.publish import HealthLog, Status, send_poll, send_refusal
 from producers.rss import FeedRefusal, Parsed, parse
 from producers.state import Clock, Facts, FeedFact, Outlet, SeenFact, Tenure
@@ -27,16 +27,7 @@ logger = logging.getLogger(__name__)
 REMEMBERED_MS = 7 * DAY
 #: ``last_seen`` is not written anew at each poll.
 SEEN_PRECISION_MS = DAY
-
-
-class _Addressed(msgspec.Struct):
-    """Of a record in an outbox, what it takes to publish it."""
-
-    market_slug: str
-    published_at: str
-
-
-_decode_address = msgspec.json.Decoder(_Addressed).decode
+PARSE_SECONDS = 30
 
 
 class FeedProducer:
@@ -73,7 +64,7 @@ class FeedProducer:
             return
         now = self._clock()
         before = self._known.fact(tenure.partition, feed)
-        before = before or FeedFact(polled_at=now, answered_at=now)
+        before = before or FeedFact(polled_at=now, first_polled_at=now)
         try:
             fetched = await self._fetcher.get(feed, headers=_conditions(before))
         except FetchFailed as exc:
@@ -87,7 +78,14 @@ class FeedProducer:
             after = before if problem else _answered(before, fetched, now)
             after = msgspec.structs.replace(after, polled_at=now, not_before=0)
         if tenure.is_held():
-            await send_poll(self._outlet, "rss", feed, polled_at=now, answered_at=after.answered_at)
+            await send_poll(
+                self._outlet,
+                "rss",
+                feed,
+                polled_at=now,
+                answered_at=after.answered_at,
+                waiting_since=after.answered_at or after.first_polled_at,
+            )
         # Told first: killed in between, the feed is polled and told again.
         if tenure.is_held():
             self._known.put(tenure.partition, feed, fact=after)
@@ -98,11 +96,8 @@ class FeedProducer:
         await send_refusal(self._outlet, RSS_EVENTS, feed, str(exc), exc.body)
 
     async def _take(self, tenure: Tenure, feed: str, fetched: Fetched, now: int) -> str | None:
-        """Publish what is new. Returns the reason if it was no feed at all."""
-        # A large feed takes feedparser a second; the loop has Kafka to attend to.
-        parsed = await asyncio.to_thread(
-            parse, fetched.body, fetched.content_type, feed, now, self._settings.feed_bad_time
-        )
+        """Publish what is new. Returns the reason if it was no feed, or not a whole one."""
+        parsed = await self._parse(feed, fetched, now)
         if not tenure.is_held():
             return None  # its next owner reads it anew
         fresh = self._remember(tenure.partition, feed, parsed, now)
@@ -114,27 +109,36 @@ class FeedProducer:
             await send_refusal(
                 self._outlet, RSS_EVENTS, feed, refusal.reason, refusal.excerpt.encode()
             )
-        return parsed.refusals[0].reason if parsed.refusals and not parsed.articles else None
+        is_whole = parsed.is_complete and (parsed.articles or not parsed.refusals)
+        return None if is_whole else parsed.refusals[0].reason
 
-    def _remember(
-        self, partition: int, feed: str, parsed: Parsed, now: int
-    ) -> dict[str, list[msgspec.Raw]]:
+    async def _parse(self, feed: str, fetched: Fetched, now: int) -> Parsed:
+        """Off the event loop: a large feed takes feedparser a second, and Kafka wants attention."""
+        bad_time = self._settings.feed_bad_time
+        work = asyncio.to_thread(parse, fetched.body, fetched.content_type, feed, now, bad_time)
+        try:
+            async with asyncio.timeout(PARSE_SECONDS):
+                return await work
+        except TimeoutError:
+            return Parsed([], [FeedRefusal(f"not read to its end within {PARSE_SECONDS} s")])
+
+    def _remember(self, partition: int, feed: str, parsed: Parsed, now: int) -> dict[str, Outbox]:
         """Note every article of a body. Returns the outboxes of the new ones, oldest first."""
         fresh = {}
         for article in sorted(parsed.articles, key=lambda article: article.published_at):
             fact = self._seen.fact(partition, feed, article.article_id)
             if fact is None:
                 # Also without a record: keywords that change later concern later articles.
-                records = self._matcher.records(article, self._feeds[feed], now)
-                outbox = [_raw(record) for record in records]
+                outbox = self._matcher.match(article, self._feeds[feed], now)
                 fact = SeenFact(last_seen=now, outbox=outbox)
-                fresh[article.article_id] = outbox
+                if outbox is not None:
+                    fresh[article.article_id] = outbox
             elif now - fact.last_seen > SEEN_PRECISION_MS:
                 fact = msgspec.structs.replace(fact, last_seen=now)
             else:
                 continue
             self._seen.put(partition, feed, article.article_id, fact=fact)
-        return {article_id: outbox for article_id, outbox in fresh.items() if outbox}
+        return fresh
 
     def _remember_refused(
         self, partition: int, feed: str, parsed: Parsed, now: int
@@ -152,13 +156,12 @@ class FeedProducer:
         return fresh
 
     async def _publish_outboxes(
-        self, tenure: Tenure, feed: str, outboxes: Mapping[str, Sequence[msgspec.Raw]]
+        self, tenure: Tenure, feed: str, outboxes: Mapping[str, Outbox]
     ) -> None:
         for outbox in outboxes.values():
-            for record in outbox:
-                address = _decode_address(record)
+            for record in records(outbox):
                 await self._outlet.publish(
-                    RSS_EVENTS, bytes(record), key=address.market_slug.encode()
+                    RSS_EVENTS, msgspec.json.encode(record), key=record.market_slug.encode()
                 )
         await self._outlet.flush()
         if not tenure.is_held():
@@ -168,25 +171,32 @@ class FeedProducer:
             self._seen.put(tenure.partition, feed, article_id, fact=SeenFact(last_seen=now))
 
     async def take_over(self, tenure: Tenure) -> None:
-        """Publish what somebody before us had read and not published for certain; forget the old.
+        """Publish what somebody before us had read and not published for certain.
 
-        Raises whatever the outlet raises.
+        Before anything is polled under this tenure: what is being published is in its outbox, too.
         """
         if not tenure.is_held():
             return
-        left: dict[str, dict[str, list[msgspec.Raw]]] = {}
-        forgotten = []
-        now = self._clock()
+        left: dict[str, dict[str, Outbox]] = {}
         for (feed, article_id), fact in self._seen.facts(tenure.partition):
-            if fact.outbox:
+            if fact.outbox is not None:
                 left.setdefault(feed, {})[article_id] = fact.outbox
-            elif self._is_over(tenure.partition, feed, fact, now):
-                forgotten.append((feed, article_id))
-        for key in forgotten:
-            self._seen.delete(tenure.partition, *key)
         for feed, outboxes in left.items():
             logger.info("%s: publishing %s left-over articles", without_user(feed), len(outboxes))
             await self._publish_outboxes(tenure, feed, outboxes)
+
+    async def forget(self, tenure: Tenure) -> None:
+        """Forget the articles that left their feeds a week ago."""
+        if not tenure.is_held():
+            return
+        now = self._clock()
+        over = [
+            key
+            for key, fact in self._seen.facts(tenure.partition)
+            if fact.outbox is None and self._is_over(tenure.partition, key[0], fact, now)
+        ]
+        for key in over:
+            self._seen.delete(tenure.partition, *key)
 
     def _is_over(self, partition: int, feed: str, fact: SeenFact, now: int) -> bool:
         """Whether an article has left its feed for good.
@@ -196,10 +206,6 @@ class FeedProducer:
         of = self._known.fact(partition, feed)
         newest = of.body_at if of is not None and feed in self._feeds else now
         return newest - fact.last_seen > REMEMBERED_MS + SEEN_PRECISION_MS
-
-
-def _raw(record: EventRecord) -> msgspec.Raw:
-    return msgspec.Raw(msgspec.json.encode(record))
 
 
 def _conditions(fact: FeedFact) -> dict[str, str]:
@@ -212,6 +218,7 @@ def _answered(before: FeedFact, fetched: Fetched, now: int) -> FeedFact:
         return msgspec.structs.replace(before, answered_at=now)
     return FeedFact(
         polled_at=now,
+        first_polled_at=before.first_polled_at,
         answered_at=now,
         body_at=now,
         etag=fetched.etag,

@@ -41,6 +41,9 @@ EXCERPT_BYTES = 64 * 1024
 # Each fetch is a row of api_health_log; a line in the log would say it twice.
 logging.getLogger("httpx").setLevel(logging.WARNING)
 
+#: Nobody is left alone for longer, whatever he asks for (s).
+MAX_RETRY_AFTER = 24 * 3_600.0
+
 _NOT_MODIFIED = 304
 _PASSING = frozenset({408, 425, 429, *range(500, 600)})
 
@@ -244,10 +247,12 @@ async def _refusal(response: httpx.Response) -> FetchFailed:
 
 def _retry_after(value: str) -> float | None:
     """Seconds from now: the header has seconds or a date."""
-    if value.isascii() and value.isdigit():
-        return float(value)
     try:
-        moment = parsedate_to_datetime(value)
-    except ValueError:
+        if value.isascii() and value.isdigit():
+            seconds = float(value)
+        else:
+            moment = parsedate_to_datetime(value).astimezone(UTC)
+            seconds = (moment - datetime.now(UTC)).total_seconds()
+    except (ValueError, OverflowError):
         return None
-    return max(0.0, (moment.astimezone(UTC) - datetime.now(UTC)).total_seconds())
+    return min(max(0.0, seconds), MAX_RETRY_AFTER)

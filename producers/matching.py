@@ -28,6 +28,20 @@ class EventRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     time_replaced: bool = False
 
 
+class Outbox(msgspec.Struct, frozen=True, kw_only=True):
+    """An article and the markets that it concerns: its records of ``rss.events``, written small.
+
+    Attributes:
+        fetched_at: ms.
+        scores: ``weight * occurrences`` of each keyword that occurs, by market.
+    """
+
+    article: FeedArticle
+    fetched_at: int
+    source_weight: float
+    scores: dict[str, dict[str, float]]
+
+
 class Matcher:
     """Scores articles for markets."""
 
@@ -37,31 +51,40 @@ class Matcher:
             market.slug: KeywordMatcher(markets.keywords(market.slug)) for market in markets.market
         }
 
-    def records(
-        self, article: FeedArticle, slugs: Sequence[str], fetched_at: int
-    ) -> list[EventRecord]:
-        """One record for each of the markets *slugs* that the article concerns."""
-        found = []
+    def match(self, article: FeedArticle, slugs: Sequence[str], fetched_at: int) -> Outbox | None:
+        """Which of the markets *slugs* the article concerns; ``None`` if none of them."""
+        texts = article.title, article.summary
+        scores = {slug: self._matchers[slug].scores(*texts) for slug in slugs}
+        scores = {slug: found for slug, found in scores.items() if found}
+        if not scores:
+            return None
         host = urlsplit(article.link).hostname or ""
-        weight = self._markets.source_weight(article.source, host)
-        for slug in slugs:
-            scores = self._matchers[slug].scores(article.title, article.summary)
-            if scores:
-                found.append(
-                    EventRecord(
-                        market_slug=slug,
-                        article_id=article.article_id,
-                        title=article.title,
-                        link=article.link,
-                        summary=article.summary,
-                        published_at=format_ms(article.published_at),
-                        source=article.source,
-                        source_weight=weight,
-                        keywords=list(scores),
-                        keyword_scores=scores,
-                        keyword_score=sum(scores.values()),
-                        fetched_at=format_ms(fetched_at),
-                        time_replaced=article.time_replaced,
-                    )
-                )
-        return found
+        return Outbox(
+            article=article,
+            fetched_at=fetched_at,
+            source_weight=self._markets.source_weight(article.source, host),
+            scores=scores,
+        )
+
+
+def records(outbox: Outbox) -> list[EventRecord]:
+    """One record a market; the same ones whenever they are made."""
+    article = outbox.article
+    return [
+        EventRecord(
+            market_slug=slug,
+            article_id=article.article_id,
+            title=article.title,
+            link=article.link,
+            summary=article.summary,
+            published_at=format_ms(article.published_at),
+            source=article.source,
+            source_weight=outbox.source_weight,
+            keywords=list(scores),
+            keyword_scores=scores,
+            keyword_score=sum(scores.values()),
+            fetched_at=format_ms(outbox.fetched_at),
+            time_replaced=article.time_replaced,
+        )
+        for slug, scores in outbox.scores.items()
+    ]

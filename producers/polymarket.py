@@ -119,7 +119,7 @@ def _inner_list(value: str | list[str] | None, name: str, slug: str) -> list[str
 def _decode(body: bytes, wanted: Any, what: str) -> Any:
     try:
         return msgspec.json.decode(body, type=wanted)
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         shown = body[:60].decode("utf-8", "replace")
         raise FetchError(f"not {what}: {exc} (it begins with {shown!r})") from None
 
@@ -156,7 +156,7 @@ def _number(value: Any) -> float | None:
         return None
     try:
         number = float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None
 

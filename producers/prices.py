@@ -179,13 +179,22 @@ class PriceProducer:
             logger.warning("prices: %s", failure)
             await self._refuse(self._settings.clob_url, failure)
         fetched_at = self._clock()
+        if fetched_at >= hour + HOUR:
+            return  # answers of another hour; the next look asks for that one
         told = {
             slug: await self._tell(slug, fact, prices, hour, fetched_at)
             for slug, fact in asked.items()
         }
         await self._outlet.flush()
         for slug in told if tenure.is_held() else ():
-            await send_poll(self._outlet, "prices", slug, polled_at=now, answered_at=hour)
+            await send_poll(
+                self._outlet,
+                "prices",
+                slug,
+                polled_at=now,
+                answered_at=hour,
+                waiting_since=hour,
+            )
         # Told first: killed in between, the hour is asked for and told again.
         if tenure.is_held():
             for slug, fact in told.items():
@@ -250,10 +259,9 @@ class PriceProducer:
 def _is_told(fact: MarketFact, now: int) -> bool:
     """Whether each outcome has a price of this hour that was answered."""
     hour = now - now % HOUR
-    return (
-        fact.market is not None
-        and len(fact.prices) >= len(fact.market.outcomes)
-        and all(price.fresh_hour >= hour for price in fact.prices.values())
+    return fact.market is not None and all(
+        outcome in fact.prices and fact.prices[outcome].fresh_hour >= hour
+        for outcome in fact.market.tokens
     )
 
 

@@ -25,10 +25,17 @@ DATABASE_TIMEOUT = 10.0
 
 
 async def send_poll(
-    outlet: Outlet, kind: Kind, source: str, *, polled_at: int, answered_at: int
+    outlet: Outlet,
+    kind: Kind,
+    source: str,
+    *,
+    polled_at: int,
+    answered_at: int | None,
+    waiting_since: int,
 ) -> None:
-    """Tell the owner of the heartbeats. All polls meet in one partition."""
-    value = Poll(kind, source, format_ms(polled_at), format_ms(answered_at))
+    """Tell the owner of the heartbeats (times in ms). All polls meet in one partition."""
+    answered = None if answered_at is None else format_ms(answered_at)
+    value = Poll(kind, source, format_ms(polled_at), answered, format_ms(waiting_since))
     await outlet.publish(POLLS, msgspec.json.encode(value), key=source.encode(), partition=0)
 
 
@@ -37,6 +44,12 @@ async def send_refusal(outlet: Outlet, topic: str, source: str, reason: str, bod
     source = without_user(source)
     headers = [("error", reason[:MAX_REASON_CHARS].encode()), ("source", source.encode())]
     await outlet.publish(dlq(topic), body, key=source.encode(), headers=headers)
+
+
+def storable(text: str) -> str:
+    """What a ``text`` of Postgres can hold, and a reader wants to read."""
+    text = text.replace("\0", " ").encode("utf-8", "replace").decode()
+    return text[:MAX_REASON_CHARS]
 
 
 class HealthLog:
@@ -51,13 +64,13 @@ class HealthLog:
         self._is_away = False
 
     def add(self, source: str, status: Status, milliseconds: int, error: str | None = None) -> None:
-        self._waiting.append(
-            (without_user(source), status, milliseconds, error, self._clock() / 1_000)
-        )
+        reason = None if error is None else storable(error)
+        row = storable(without_user(source)), status, milliseconds, reason, self._clock() / 1_000
+        self._waiting.append(row)
 
     async def write(self) -> None:
         """Write what waits. What cannot be written waits on, the oldest rows dropping out."""
-        rows = list(self._waiting)
+        rows, self._waiting = self._waiting, deque(maxlen=MAX_WAITING_ROWS)
         if not rows:
             return
         try:
@@ -71,11 +84,13 @@ class HealthLog:
                 )
             finally:
                 await connection.close()
+        except asyncpg.DataError as exc:
+            logger.warning("%s health rows are dropped, Postgres refuses one: %s", len(rows), exc)
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
             if not self._is_away:
                 logger.warning("health rows wait for Postgres: %s", type(exc).__name__)
             self._is_away = True
-            return
-        self._is_away = False
-        for _ in range(min(len(rows), len(self._waiting))):
-            self._waiting.popleft()
+            rows.extend(self._waiting)
+            self._waiting = rows
+        else:
+            self._is_away = False

@@ -17,7 +17,7 @@ from feedparser.datetimes import _parse_date
 
 from marketlag.event_time import DAY, parse_ms
 from marketlag.records import MAX_AHEAD_MS
-from producers.text import MAX_TITLE_CHARS, clean_link, plain, without_suffix
+from producers.text import MAX_SOURCE_CHARS, MAX_TITLE_CHARS, clean_link, plain, without_suffix
 
 #: There were no feeds before; an article of 1970 has a broken clock.
 OLDEST_MS = 7_305 * DAY  # 1990-01-01
@@ -25,6 +25,7 @@ OLDEST_MS = 7_305 * DAY  # 1990-01-01
 AGGREGATORS = frozenset({"news.google.com"})
 #: An item without a title takes so much of its text.
 TITLE_FROM_TEXT_CHARS = 120
+CUT_OFF = "breaks off"
 #: Of an item that is refused, so much is kept for the reader.
 EXCERPT_CHARS = 2_000
 
@@ -55,6 +56,8 @@ class Parsed(msgspec.Struct, frozen=True):
 
     articles: list[FeedArticle]
     refusals: list[FeedRefusal]
+    #: False for a body that breaks off: the rest is still to come.
+    is_complete: bool = True
 
 
 class _Item(msgspec.Struct, kw_only=True):
@@ -124,7 +127,8 @@ def parse(
         if article.article_id not in seen:
             seen.add(article.article_id)
             parsed.articles.append(article)
-    return parsed
+    is_complete = not any(refusal.reason.startswith(CUT_OFF) for refusal in parsed.refusals)
+    return msgspec.structs.replace(parsed, is_complete=is_complete)
 
 
 class _NotAFeed(Exception):
@@ -153,7 +157,7 @@ def _json_items(body: bytes, refusals: list[FeedRefusal]) -> Iterator[tuple[_Fee
         found = msgspec.json.decode(body.removeprefix(b"\xef\xbb\xbf"), type=_JsonFeed)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise _NotAFeed(f"not a JSON feed: {exc}") from None
-    feed = _Feed(plain(found.title or ""), clean_link(found.home_page_url or ""))
+    feed = _Feed(plain(found.title or "", MAX_SOURCE_CHARS), clean_link(found.home_page_url or ""))
     for raw in found.items:
         try:
             item = msgspec.json.decode(raw, type=_JsonItem)
@@ -199,12 +203,15 @@ def _xml_items(
     if not found.get("version") and not entries:
         raise _NotAFeed(_what_it_is(body, content_type, problem))
     if isinstance(problem, SAXParseException):
-        reason = f"not well-formed XML: {problem.getMessage()} in line {problem.getLineNumber()}"
+        is_cut_off = _is_cut_off(body)
+        reason = f"{problem.getMessage()} in line {problem.getLineNumber()}"
+        reason = f"{CUT_OFF if is_cut_off else 'not well-formed XML'}: {reason}"
         refusals.append(FeedRefusal(reason, _excerpt(body)))
-        if _is_cut_off(body):
+        if is_cut_off:
             # The last item may be half of itself, and would be remembered so.
             entries = entries[:-1]
-    feed = _Feed(plain(_text(channel, "title")), clean_link(_text(channel, "link")))
+    title = plain(_text(channel, "title"), MAX_SOURCE_CHARS)
+    feed = _Feed(title, clean_link(_text(channel, "link")))
     for entry in entries:
         content = entry.get("content") or [{}]
         yield (
@@ -214,7 +221,7 @@ def _xml_items(
                 link=_text(entry, "link"),
                 title=_text(entry, "title"),
                 summary=_text(entry, "summary") or _text(content[0], "value"),
-                source=plain(_text(entry.get("source") or {}, "title")),
+                source=plain(_text(entry.get("source") or {}, "title"), MAX_SOURCE_CHARS),
                 time=_entry_time(entry),
                 raw=_excerpt(repr(dict(entry)).encode("utf-8", "replace")),
             ),
@@ -293,7 +300,7 @@ def _publisher(title: str, link: str) -> str:
     if urlsplit(link).hostname not in AGGREGATORS:
         return ""
     head, _, tail = title.rpartition(" - ")
-    return tail.strip() if head.strip() else ""
+    return tail.strip()[:MAX_SOURCE_CHARS] if head.strip() else ""
 
 
 def _is_possible(time: int | None, fetched_at: int) -> bool:

@@ -78,17 +78,27 @@ class Poller:
         for name in [name for name, task in self._running.items() if task.done()]:
             self._running.pop(name).result()
         for tenure in self._tenures():
-            self._take_over(tenure)
-            if _taking(tenure) not in self._running:
+            if self._is_taken_over(tenure):
                 self._start_feeds(tenure)
                 self._start_prices(tenure)
 
-    def _take_over(self, tenure: Tenure) -> None:
+    def _is_taken_over(self, tenure: Tenure) -> bool:
+        """Whether what was left over under earlier tenures is published; starts that if not."""
+        if self._feed_producer is None:
+            return True
         partition, now = tenure.partition, self._clock()
-        is_new = self._taken.get(partition) is not tenure
-        if self._feed_producer and (is_new or now - self._swept[partition] > SWEEP_MS):
-            self._taken[partition], self._swept[partition] = tenure, now
-            self._start(_taking(tenure), self._feed_producer.take_over, tenure)
+        name = f"partition {partition}"
+        if name in self._running:
+            return self._taken.get(partition) is tenure and partition in self._swept
+        if self._taken.get(partition) is not tenure:
+            self._taken[partition] = tenure
+            self._swept.pop(partition, None)
+            self._start(name, self._feed_producer.take_over, tenure)
+            return False
+        if now - self._swept.get(partition, 0) > SWEEP_MS:
+            self._swept[partition] = now
+            self._start(name, self._feed_producer.forget, tenure)
+        return True
 
     def _start_feeds(self, tenure: Tenure) -> None:
         if self._feed_producer is None:
@@ -116,10 +126,6 @@ class Poller:
     ) -> None:
         if name not in self._running:
             self._running[name] = asyncio.create_task(work(*args))
-
-
-def _taking(tenure: Tenure) -> str:
-    return f"partition {tenure.partition}"
 
 
 def _by_partition(names: Iterable[str], partitions: int) -> dict[int, list[str]]:

@@ -37,6 +37,8 @@ class KafkaOutlet:
         self._producer = producer
         self._sent: list[asyncio.Future[object]] = []
         self._facts: list[tuple[TopicPartition, bytes, bytes | None]] = []
+        self._flushing = asyncio.Lock()
+        self._failure: SendFailed | None = None
 
     async def publish(
         self,
@@ -64,15 +66,22 @@ class KafkaOutlet:
         self._facts.append((tp, key, value))
 
     async def flush(self) -> None:
-        """Raises ``SendFailed``."""
-        try:
-            facts, self._facts = self._facts, []
-            for tp, key, value in facts:
-                await self.publish(tp.topic, value, key=key, partition=tp.partition)
-            sent, self._sent = self._sent, []
-            await asyncio.gather(*sent)
-        except KafkaError as exc:
-            raise SendFailed(f"Kafka did not take a record: {exc!r}") from None
+        """Raises ``SendFailed``, and after one for ever.
+
+        One at a time: what somebody else's flush has taken along is confirmed before ours returns.
+        """
+        async with self._flushing:
+            if self._failure is not None:
+                raise self._failure
+            try:
+                facts, self._facts = self._facts, []
+                for tp, key, value in facts:
+                    await self.publish(tp.topic, value, key=key, partition=tp.partition)
+                sent, self._sent = self._sent, []
+                await asyncio.gather(*sent)
+            except KafkaError as exc:
+                self._failure = SendFailed(f"Kafka did not take a record: {exc!r}")
+                raise self._failure from None
 
 
 class ChangelogFacts(Generic[Fact]):

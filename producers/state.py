@@ -6,6 +6,7 @@ from typing import Protocol, TypeVar
 import msgspec
 from aiokafka.partitioner import murmur2
 
+from producers.matching import Outbox
 from producers.polymarket import PolymarketMarket
 
 Fact = TypeVar("Fact")
@@ -16,14 +17,16 @@ class FeedFact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Attributes:
         polled_at: start of the newest poll.
-        answered_at: start of the newest poll that it answered; of the first one if it never did.
+        first_polled_at: start of the first poll.
+        answered_at: start of the newest poll that it answered, if there was one.
         body_at: when it last gave a body, and not only "nothing new".
         etag, last_modified: of that body.
         not_before: the server asked to be left alone until then.
     """
 
     polled_at: int
-    answered_at: int
+    first_polled_at: int
+    answered_at: int | None = None
     body_at: int = 0
     etag: str = ""
     last_modified: str = ""
@@ -35,12 +38,12 @@ class SeenFact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Attributes:
         last_seen: when it was in the feed (ms; kept to the day).
-        outbox: its records of ``rss.events``, until Kafka has confirmed them. They are published
-            as they were first read, however often it takes: the same id in the same window.
+        outbox: what is to be published of it, until Kafka has confirmed that. It is published as
+            it was first read, however often it takes: the same id in the same window.
     """
 
     last_seen: int
-    outbox: list[msgspec.Raw] = []
+    outbox: Outbox | None = None
 
 
 class OutcomePrice(msgspec.Struct, frozen=True, kw_only=True):

@@ -152,7 +152,9 @@ async def feed_line(
     if parsed.refusals and not parsed.articles:
         return f"feed {without_user(feed)}: {parsed.refusals[0].reason}", False
     concerning = {
-        slug: sum(bool(matcher.records(article, [slug], now_ms())) for article in parsed.articles)
+        slug: sum(
+            matcher.match(article, [slug], now_ms()) is not None for article in parsed.articles
+        )
         for slug in slugs
     }
     newest = max((article.published_at for article in parsed.articles), default=None)

@@ -2,7 +2,8 @@
 
 The clock of a log is the least over its sources: a feed's newest poll that it answered began at
 that time, and everything it had published before is acknowledged. A source without an answer for
-too long is *idle*: it is left out, so that one dead feed does not stop all markets.
+too long is *idle*: it is left out, so that one dead feed does not stop all markets. How long is
+told by its own polls: after a pause the first feed to answer must not pass for the only one.
 
 The log of polls is the state: the recovery point is the newest poll of the source that was polled
 longest ago.
@@ -17,11 +18,14 @@ from marketlag.records import LogRecord, Poll
 
 #: Prices are told once an hour, whatever comes of it.
 PRICES_IDLE_AFTER_MS = 2 * HOUR + 10 * MINUTE
-_NEVER = 2**62
+#: Polls of others after which a source that nobody polls is not waited for.
+MISSED_ROUNDS = 3
 
 
 class _Source(msgspec.Struct, frozen=True):
-    answered_at: int
+    answered_at: int | None
+    is_idle: bool
+    round: int
     offset: int
 
 
@@ -53,42 +57,46 @@ class Clock:
         self._wanted = frozenset(sources)
         self._sources: dict[str, _Source] = {}
         self._idle: set[str] = set()
-        self._began = _NEVER
-        self._now = self._told = BEGINNING
+        #: A round ends when a source is polled that was polled in it before.
+        self._round = 0
+        self._told = BEGINNING
 
     def take(self, poll: Poll, offset: int) -> None:
         if poll.kind != self._kind or poll.source not in self._wanted:
             return
-        polled_at, answered_at = parse_ms(poll.polled_at), parse_ms(poll.answered_at)
-        self._now = max(self._now, polled_at)
-        self._began = min(self._began, polled_at)
+        waited = parse_ms(poll.polled_at) - parse_ms(poll.waiting_since)
+        answered_at = None if poll.answered_at is None else parse_ms(poll.answered_at)
         before = self._sources.get(poll.source)
-        if before is not None:
-            answered_at = max(answered_at, before.answered_at)
-        self._sources[poll.source] = _Source(answered_at, offset)
+        if before is not None and before.round == self._round:
+            self._round += 1
+        self._sources[poll.source] = _Source(
+            answered_at, waited > self._idle_after, self._round, offset
+        )
 
     def beat(self) -> Beat | None:
         """What there is to say; ``None`` before the first poll."""
-        if self._began == _NEVER:
+        if not self._sources:
             return None
-        idle = {name for name in self._wanted if self._now - self._since(name) > self._idle_after}
+        idle = {name for name in self._wanted if self._is_idle(name)}
         fell, back = sorted(idle - self._idle), sorted(self._idle - idle)
         self._idle = idle
         return Beat(self._kind, self._tick(self._wanted - idle), fell, back)
 
-    def _since(self, name: str) -> int:
-        """A source that was not polled yet is waited for, but not for ever."""
+    def _is_idle(self, name: str) -> bool:
+        """No answer for too long; or not even polled while the others were, again and again."""
         held = self._sources.get(name)
-        return self._began if held is None else held.answered_at
+        if held is None:
+            return self._round >= MISSED_ROUNDS
+        return held.is_idle or self._round - held.round > MISSED_ROUNDS
 
     def _tick(self, awake: frozenset[str]) -> int | None:
-        if not awake or not awake <= self._sources.keys():
+        times = [self._sources[name].answered_at for name in awake if name in self._sources]
+        known = [time for time in times if time is not None]
+        # One that has never answered has published nothing that could be counted on.
+        if not known or len(known) < len(awake) or min(known) <= self._told:
             return None
-        time = min(self._sources[name].answered_at for name in awake)
-        if time <= self._told:
-            return None
-        self._told = time
-        return time
+        self._told = min(known)
+        return self._told
 
     def held_back(self) -> int | None:
         """The offset of the oldest among the newest polls of sources that are not idle."""

@@ -159,15 +159,16 @@ def test_backfill_fetches_past_hours_and_goes_on_where_it_was(
     end = now // HOUR * HOUR - HOUR
     start = end - 20 * 24 * HOUR
 
+    def is_traded(hour: int) -> bool:
+        return bool(hour % (3 * HOUR)) or hour == end
+
     def history(request: web.Request) -> web.Response:
         first, last = int(request.query["startTs"]), int(request.query["endTs"])
         assert last - first <= 15 * 86_400
         if request.query["market"] == "2" and server.asked["/prices-history"] == 4:
             return web.Response(status=400, text="no")
         hours = range(first * SECOND, last * SECOND, HOUR)
-        points = [
-            {"t": t // SECOND + 3, "p": (t // HOUR % 10) / 10} for t in hours if t % (3 * HOUR)
-        ]
+        points = [{"t": t // SECOND + 3, "p": (t // HOUR % 10) / 10} for t in hours if is_traded(t)]
         return web.json_response({"history": [*points, {"t": now // SECOND, "p": 0.99}]})
 
     server.answer("/prices-history", history)
@@ -192,7 +193,7 @@ def test_backfill_fetches_past_hours_and_goes_on_where_it_was(
             records = values(client.logs([PRICE_HOURLY], settings.partitions)[PRICE_HOURLY])
     for outcome in ("Yes", "No"):
         told = [each for each in records if each["outcome"] == outcome]
-        hours = [t for t in range(start, end + 1, HOUR) if t % (3 * HOUR)]
+        hours = [t for t in range(start, end + 1, HOUR) if is_traded(t)]
         assert [each["event_time"] for each in told] == [format_ms(hour) for hour in hours]
         assert all(each["fetched_at"] == each["event_time"] for each in told)
         prices = [(hour // HOUR % 10) / 10 for hour in hours]

@@ -21,7 +21,7 @@ from marketlag.topics import RSS_EVENTS
 from tests.support.fast_worker import fast_clock
 from tests.support.feeds import FeedItem, clob_prices, gamma_market, markets_toml, rss
 from tests.support.kafka.client import Client
-from tests.support.services import pipeline, query, table
+from tests.support.services import pipeline, query, table, when_ready
 from tests.support.web import WebServer
 
 ROOT = Path(__file__).parents[2]
@@ -40,7 +40,7 @@ class World(NamedTuple):
 
     def worker(self, name: str, **environment: str) -> WorkerProcess:
         folder = self.folder / name
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         used = load_settings(
             **{**self.settings.model_dump(exclude_unset=True), "datadir": folder / "state"}
         )
@@ -154,8 +154,10 @@ def test_killed_between_fetch_publish_and_remembering(
 
 def test_two_workers_poll_once(database: str, world: World) -> None:
     """The feed and the market belong to one of them; the other takes over what it leaves."""
-    with world.worker("a") as first, world.worker("b") as second:
-        wait_for(first, lambda: "Worker ready" in second.log.read_text())
+    with (
+        when_ready(lambda: world.worker("a")) as first,
+        when_ready(lambda: world.worker("b")) as second,
+    ):
         wait_for(second, lambda: world.server.asked["/feed"] >= 2)
         first.stop()
         wait_for(second, lambda: flagged(database))

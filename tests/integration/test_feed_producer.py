@@ -104,14 +104,14 @@ async def test_an_article_that_stays_in_a_slow_feed_for_months_is_published_once
     async with Producers(markets(feed)) as producers:
         for _ in range(40):
             await producers.poll(feed)
-            await producers.feeds.take_over(producers.tenure)
+            await producers.feeds.forget(producers.tenure)
             producers.now += DAY
         assert Counter(a["article_id"] for a in producers.disk.articles) == {"1": 1, "2": 2}
         body = rss(ITEMS[:1])
         for _ in range(10):
             await producers.poll(feed)
             producers.now += DAY
-        await producers.feeds.take_over(producers.tenure)
+        await producers.feeds.forget(producers.tenure)
         remembered = {key[1] for name, _, key in producers.disk.facts if name == "rss_seen"}
     assert remembered == {"1"}
 
@@ -195,7 +195,7 @@ async def test_a_feed_that_is_none_is_one_refusal_and_a_row_of_health(
     assert set(producers.disk.refusals) == {reason}
     assert len(producers.disk.refusals) == (1 if status == 200 else 2)
     assert producers.health.rows == [(feed, "failed", reason)] * 2
-    assert producers.disk.polls == [(feed, format_ms(NOON))] * 2
+    assert producers.disk.polls == [(feed, None)] * 2
 
 
 async def test_a_broken_item_is_refused_once_however_often_it_is_shown(server: WebServer) -> None:
@@ -215,3 +215,37 @@ async def test_a_server_that_asks_for_an_hour_of_quiet_gets_it(server: WebServer
         assert not producers.feeds.is_due(producers.tenure, feed, quarter)
         producers.now = NOON + HOUR
         assert producers.feeds.is_due(producers.tenure, feed, producers.now)
+
+
+async def test_a_body_that_breaks_off_is_asked_for_again(server: WebServer) -> None:
+    """Its whole items are published; it is no answer, and its ETag is not taken for one."""
+    body = rss([FeedItem("Fed 1", NOON, "1"), FeedItem("Fed 2", NOON, "2")])
+    cut = body[: body.index(b"Fed 2") + 3]
+
+    def shown(request: web.Request) -> web.Response:
+        if request.headers.get("If-None-Match"):
+            return web.Response(status=304)
+        whole = server.asked["/feed"] > 1
+        return web.Response(body=body if whole else cut, headers={"ETag": '"1"'})
+
+    feed = server.answer("/feed", shown)
+    async with Producers(markets(feed)) as producers:
+        await producers.poll(feed)
+        assert [a["article_id"] for a in producers.disk.articles] == ["1"]
+        await producers.poll(feed)
+        await producers.poll(feed)
+    assert [a["article_id"] for a in producers.disk.articles] == ["1", "2"]
+    [refusal] = producers.disk.refusals
+    assert refusal.startswith("breaks off: ")
+    assert producers.disk.polls == [(feed, None), (feed, format_ms(NOON)), (feed, format_ms(NOON))]
+    assert [status for _, status, _ in producers.health.rows] == ["failed", "ok", "not_modified"]
+
+
+async def test_an_article_for_many_markets_is_remembered_once(server: WebServer) -> None:
+    """A changelog takes records of a megabyte; a copy for each of 100 markets would be two."""
+    feed = server.serve("/feed", rss([FeedItem("Fed", NOON, "1", summary="\u0424 " * 10_000)]))
+    many = [{"slug": f"m{n}", "feeds": [feed], "keywords": {"Fed": 1.0}} for n in range(100)]
+    async with Producers(Markets.model_validate({"market": many})) as producers:
+        await producers.poll(feed)
+    assert len(producers.disk.articles) == 100
+    assert producers.disk.largest_fact < 100_000

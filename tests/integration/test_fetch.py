@@ -102,6 +102,8 @@ def test_retry_after_is_honoured() -> None:
     assert fetch._retry_after("120") == 120
     assert fetch._retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0
     assert fetch._retry_after("soon") is None
+    assert fetch._retry_after("Wed, 21 Oct 2015 07:28:00 +999999999999999") is None
+    assert fetch._retry_after("9" * 400) == fetch.MAX_RETRY_AFTER
 
 
 async def test_a_body_that_is_too_large_is_not_read_to_its_end(server: WebServer) -> None:

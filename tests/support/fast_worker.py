@@ -31,7 +31,8 @@ def die(when: str) -> None:
     put = rss_seen.put
 
     def putting(partition: int, *key: str, fact: SeenFact) -> None:
-        if when == "published" and not fact.outbox:
+        before = rss_seen.fact(partition, *key)
+        if when == "published" and before is not None and before.outbox and not fact.outbox:
             os.kill(os.getpid(), signal.SIGKILL)
         put(partition, *key, fact=fact)
         if when == "read" and fact.outbox:

@@ -42,6 +42,7 @@ class Disk:
 
     log: list[Published] = field(default_factory=list)
     facts: dict[tuple[str, int, tuple[str, ...]], bytes] = field(default_factory=dict)
+    largest_fact: int = 0
 
     def topic(self, name: str) -> list[Published]:
         return [each for each in self.log if each.topic == name]
@@ -60,7 +61,7 @@ class Disk:
         return [each.headers["error"].decode() for each in refused]
 
     @property
-    def polls(self) -> list[tuple[str, str]]:
+    def polls(self) -> list[tuple[str, str | None]]:
         return [(each.json["source"], each.json["answered_at"]) for each in self.topic(POLLS)]
 
 
@@ -106,7 +107,10 @@ class MemoryFacts(Generic[Fact]):
 
     def put(self, partition: int, *key: str, fact: Fact) -> None:
         self._process.step()
-        self._process.disk.facts[self._name, partition, key] = msgspec.json.encode(fact)
+        value = msgspec.json.encode(fact)
+        disk = self._process.disk
+        disk.facts[self._name, partition, key] = value
+        disk.largest_fact = max(disk.largest_fact, len(value))
 
     def delete(self, partition: int, *key: str) -> None:
         del self._process.disk.facts[self._name, partition, key]

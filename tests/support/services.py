@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -49,13 +49,18 @@ def wait_for_log(running: WorkerProcess, text: str) -> None:
 
 
 def ready_worker(settings: Settings, folder: Path) -> WorkerProcess:
-    """A worker that has its partitions.
+    """A worker that has its partitions."""
+    return when_ready(lambda: worker(settings, folder))
+
+
+def when_ready(start: Callable[[], WorkerProcess]) -> WorkerProcess:
+    """Start a worker until it has its partitions.
 
     librdkafka's mock cluster throws a member out (INVALID_REQUEST) whose SyncGroup comes after the
     leader's; such a worker ends, and is started again, as a supervisor would.
     """
     while True:
-        running = worker(settings, folder)
+        running = start()
         try:
             wait_for_log(running, "Worker ready")
         except ReplayError:

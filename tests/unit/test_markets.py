@@ -7,7 +7,7 @@ import pytest
 from marketlag.commands.markets import with_entry
 from marketlag.errors import SettingsError
 from marketlag.markets import Markets, load_markets
-from producers.matching import Matcher
+from producers.matching import Matcher, records
 from producers.polymarket import PolymarketMarket
 from producers.rss import FeedArticle
 
@@ -49,7 +49,9 @@ def test_keywords_are_whole_words_in_any_case_in_title_and_summary() -> None:
         source="A",
         published_at=0,
     )
-    [record] = Matcher(markets).records(article, ["fed"], 0)
+    outbox = Matcher(markets).match(article, ["fed"], 0)
+    assert outbox is not None
+    [record] = records(outbox)
     assert record.keyword_scores == {"Fed": 1.5, "dovish": -3.0}
     assert record.keyword_score == -1.5
 

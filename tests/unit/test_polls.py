@@ -15,13 +15,17 @@ def clocks(*feeds: str) -> Polls:
     return Polls({"rss": feeds}, {"rss": IDLE})
 
 
-def poll(offset: int, source: str, polled: int, answered: int | None = None) -> Record:
-    """Minutes after noon."""
+def poll(
+    offset: int, source: str, polled: int, answered: int | None = None, *, never: int | None = None
+) -> Record:
+    """Minutes after noon; *never* is the first poll of a source that has not answered yet."""
+    when = polled if answered is None else answered
     value = Poll(
         "rss",
         source,
         format_ms(NOON + polled * MINUTE),
-        format_ms(NOON + (polled if answered is None else answered) * MINUTE),
+        None if never is not None else format_ms(NOON + when * MINUTE),
+        format_ms(NOON + (when if never is None else never) * MINUTE),
     )
     return Record(offset, msgspec.json.encode(value))
 
@@ -54,10 +58,31 @@ def test_a_feed_that_does_not_answer_holds_time_back_and_then_falls_idle() -> No
     assert beats(state, poll(11, "a", 76)) == [(76, [], [])]
 
 
-def test_a_feed_that_is_never_polled_is_waited_for_until_it_is_idle() -> None:
+def test_a_feed_that_nobody_polls_is_waited_for_while_the_others_are_polled_three_times() -> None:
     state = clocks("a", "b")
-    assert beats(state, poll(0, "a", 1)) == [(None, [], [])]
-    assert beats(state, poll(1, "a", 32)) == [(32, ["b"], [])]
+    assert beats(state, poll(0, "a", 1), poll(1, "a", 16), poll(2, "a", 31)) == [(None, [], [])]
+    assert beats(state, poll(3, "a", 46)) == [(46, ["b"], [])]
+    assert beats(state, poll(4, "b", 50)) == [(None, [], ["b"])]
+    log = [poll(5 + n, "a", 61 + 15 * n) for n in range(4)]
+    assert beats(state, *log[:3]) == [(50, [], [])]
+    assert beats(state, log[3]) == [(106, ["b"], [])]
+
+
+def test_after_a_pause_of_everybody_nobody_is_idle() -> None:
+    """The first to answer must not pass for the only one: the others have a backlog as well."""
+    state = clocks("a", "b")
+    beats(state, poll(0, "a", 0), poll(1, "b", 0))
+    assert beats(state, poll(2, "a", 120)) == [(None, [], [])]
+    assert beats(state, poll(3, "b", 121)) == [(120, [], [])]
+
+
+def test_a_feed_that_has_never_answered_holds_time_back_and_then_falls_idle() -> None:
+    """Its first poll is no answer: what it has to say about that hour is still to come."""
+    state = clocks("a", "b")
+    assert beats(state, poll(0, "a", 0), poll(1, "b", 0, never=0)) == [(None, [], [])]
+    assert beats(state, poll(2, "a", 15), poll(3, "b", 15)) == [(15, [], [])]
+    state = clocks("a", "b")
+    assert beats(state, poll(0, "a", 45), poll(1, "b", 45, never=0)) == [(45, ["b"], [])]
 
 
 def test_without_any_feed_that_answers_nothing_is_said() -> None:
@@ -71,7 +96,8 @@ def test_sources_that_are_gone_from_the_file_do_not_count() -> None:
 
 def test_kinds_have_their_own_clocks() -> None:
     state = Polls({"rss": ["a"], "prices": ["m"]}, {"rss": IDLE, "prices": IDLE})
-    price = Poll("prices", "m", format_ms(NOON), format_ms(NOON - MINUTE))
+    told = format_ms(NOON - MINUTE)
+    price = Poll("prices", "m", format_ms(NOON), told, told)
     found = state.fold([poll(0, "a", 3), Record(1, msgspec.json.encode(price))])
     assert found == [
         Beat("rss", NOON + 3 * MINUTE, [], []),

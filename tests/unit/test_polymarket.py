@@ -144,6 +144,7 @@ def test_a_market() -> None:
         (b"<html>", "not a market: JSON is malformed.*begins with '<html>'"),
         (market(clobTokenIds=None), "market s: 2 outcomes with 0 tokens"),
         (market(outcomes='["Yes"]'), "market s: 1 outcomes with 2 tokens"),
+        (b"[" * 5_000, "not a market"),
         (market(outcomes="Yes"), "not the outcomes of market s"),
     ],
 )
@@ -169,6 +170,7 @@ def test_slugs_come_out_of_addresses() -> None:
 
 def test_prices_are_strings_and_what_is_missing_is_missing() -> None:
     body = b'{"1": {"BUY": "0.999"}, "2": {"SELL": "0.1"}, "3": {"BUY": "nan"}, "4": {"BUY": "7"}}'
+    assert read_prices(b'{"1": ' + b"9" * 400 + b"}", "midpoint") == {}
     assert read_prices(body, "bid") == {"1": 0.999}
     assert read_prices(b'{"1": "0.0455", "2": null}', "midpoint") == {"1": 0.0455}
     assert read_prices(b"{}", "bid") == {}

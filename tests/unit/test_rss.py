@@ -181,7 +181,8 @@ def test_of_a_feed_that_was_cut_off_the_whole_items_are_taken() -> None:
     parsed = read(body[: body.index(b"Second") + 3])
     assert [article.title for article in parsed.articles] == ["First title"]
     [reason] = reasons(parsed)
-    assert reason.startswith("not well-formed XML: ")
+    assert reason.startswith("breaks off: ")
+    assert not parsed.is_complete
 
 
 @pytest.mark.parametrize(
