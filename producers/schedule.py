@@ -1,19 +1,31 @@
-"""When feeds and prices are polled: every quarter of an hour, and on the hour."""
+"""When feeds and prices are polled, every quarter of an hour and on the hour, and by what parts."""
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Iterable
-from typing import Any
+from collections.abc import Callable, Collection, Coroutine, Iterable
+from typing import Any, NamedTuple
 
 from marketlag.event_time import DAY
 from marketlag.markets import Markets
 from marketlag.settings import Settings, milliseconds
 from producers.feeds import FeedProducer
-from producers.prices import PriceProducer
-from producers.publish import HealthLog
-from producers.state import Clock, Tenure, partition_of
+from producers.fetch import Fetcher
+from producers.matching import Matcher
+from producers.prices import Polymarket, PriceProducer
+from producers.publish import HealthLog, Kind
+from producers.state import (
+    Clock,
+    Facts,
+    FeedFact,
+    MarketFact,
+    Outlet,
+    SeenFact,
+    Tenure,
+    partition_of,
+)
 
 LOOK_SECONDS = 1.0
+ALL: frozenset[Kind] = frozenset({"rss", "prices"})
 #: What left its feed is forgotten when a partition is taken over, and once a day.
 SWEEP_MS = DAY
 
@@ -58,6 +70,10 @@ class Poller:
         finally:
             for task in self._running.values():
                 task.cancel()
+
+    async def write_health(self) -> None:
+        """Write the rows of health that wait."""
+        await self._health.write()
 
     async def run_once(self, report: Callable[[str], None]) -> None:
         """Poll everything that is due, and return when all of it is done.
@@ -133,3 +149,49 @@ def _by_partition(names: Iterable[str], partitions: int) -> dict[int, list[str]]
     for name in names:
         found[partition_of(name, partitions)].append(name)
     return found
+
+
+class Memory(NamedTuple):
+    """What the producers remember, by who keeps it."""
+
+    feeds: Facts[FeedFact]
+    seen: Facts[SeenFact]
+    prices: Facts[MarketFact]
+
+
+def make_poller(
+    settings: Settings,
+    markets: Markets,
+    memory: Memory,
+    *,
+    tenures: Callable[[], Iterable[Tenure]],
+    outlet: Outlet,
+    fetcher: Fetcher,
+    clock: Clock,
+    shares: int,
+    kinds: Collection[Kind] = ALL,
+) -> Poller:
+    """Put the producers together. *shares*: so many processes may ask Polymarket at a time."""
+    health = HealthLog(settings.postgres_dsn.get_secret_value(), clock)
+    feeds = FeedProducer(
+        settings,
+        markets.feeds,
+        Matcher(markets),
+        known=memory.feeds,
+        seen=memory.seen,
+        outlet=outlet,
+        fetcher=fetcher,
+        health=health,
+        clock=clock,
+    )
+    api = Polymarket(settings, fetcher, health, shares)
+    prices = PriceProducer(settings, known=memory.prices, outlet=outlet, api=api, clock=clock)
+    return Poller(
+        settings,
+        markets,
+        tenures=tenures,
+        feeds=feeds if "rss" in kinds else None,
+        prices=prices if "prices" in kinds else None,
+        health=health,
+        clock=clock,
+    )

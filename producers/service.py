@@ -11,12 +11,8 @@ from collections.abc import Iterable
 from marketlag.application import app, markets, settings
 from marketlag.engine.positions import Lease
 from marketlag.topics import RSS_EVENTS
-from producers.feeds import FeedProducer
 from producers.fetch import Fetcher
-from producers.matching import Matcher
-from producers.prices import Polymarket, PriceProducer
-from producers.publish import HealthLog
-from producers.schedule import Poller
+from producers.schedule import Memory, make_poller
 from tables.last_prices import last_prices
 from tables.rss_feeds import rss_feeds
 from tables.rss_seen import rss_seen
@@ -57,31 +53,16 @@ async def poll() -> None:
     """Poll, if there is anything to poll and no cron that does it."""
     if not settings.poll_in_worker or not markets.market:
         return
-    health = HealthLog(settings.postgres_dsn.get_secret_value(), now_ms)
     async with Fetcher(settings) as fetcher:
-        feeds = FeedProducer(
-            settings,
-            markets.feeds,
-            Matcher(markets),
-            known=rss_feeds,
-            seen=rss_seen,
-            outlet=app.sender,
-            fetcher=fetcher,
-            health=health,
-            clock=now_ms,
-        )
-        # No more workers than partitions can have work.
-        api = Polymarket(settings, fetcher, health, shares=settings.partitions)
-        prices = PriceProducer(
-            settings, known=last_prices, outlet=app.sender, api=api, clock=now_ms
-        )
-        poller = Poller(
+        poller = make_poller(
             settings,
             markets,
+            Memory(rss_feeds, rss_seen, last_prices),
             tenures=Tenures(),
-            feeds=feeds,
-            prices=prices,
-            health=health,
+            outlet=app.sender,
+            fetcher=fetcher,
             clock=now_ms,
+            # No more workers than partitions can have work.
+            shares=settings.partitions,
         )
         await poller.run(lambda: app.should_stop)

@@ -19,12 +19,9 @@ from marketlag.errors import SendFailed
 from marketlag.markets import Markets
 from marketlag.settings import Settings
 from marketlag.topics import changelog
-from producers.feeds import FeedProducer
 from producers.fetch import Fetcher
-from producers.matching import Matcher
-from producers.prices import Polymarket, PriceProducer
-from producers.publish import HealthLog, Kind
-from producers.schedule import Poller
+from producers.publish import Kind
+from producers.schedule import Memory, Poller, make_poller
 from producers.state import Clock, FeedFact, MarketFact, SeenFact
 
 Fact = TypeVar("Fact", bound=msgspec.Struct)
@@ -148,7 +145,6 @@ async def standalone(
     Raises ``BrokerError``, ``TopicsError`` and ``SendFailed``.
     """
     await kafka.check_topics(settings)
-    health = HealthLog(settings.postgres_dsn.get_secret_value(), clock)
     async with (
         kafka.producer(settings) as producer,
         kafka.consumer(settings) as consumer,
@@ -161,27 +157,17 @@ async def standalone(
         for table in (known, seen) if kind == "rss" else (last,):
             await table.read(consumer, settings.partitions)
         tenures = [AloneTenure(partition) for partition in range(settings.partitions)]
-        feeds = FeedProducer(
-            settings,
-            markets.feeds,
-            Matcher(markets),
-            known=known,
-            seen=seen,
-            outlet=outlet,
-            fetcher=fetcher,
-            health=health,
-            clock=clock,
-        )
-        api = Polymarket(settings, fetcher, health)
-        prices = PriceProducer(settings, known=last, outlet=outlet, api=api, clock=clock)
-        yield Poller(
+        poller = make_poller(
             settings,
             markets,
+            Memory(known, seen, last),
             tenures=lambda: tenures,
-            feeds=feeds if kind == "rss" else None,
-            prices=prices if kind == "prices" else None,
-            health=health,
+            outlet=outlet,
+            fetcher=fetcher,
             clock=clock,
+            shares=1,
+            kinds=[kind],
         )
+        yield poller
         await outlet.flush()
-        await health.write()
+        await poller.write_health()
