@@ -1,5 +1,6 @@
 """Feeds over real HTTP to records: each article once, whatever happens in between."""
 
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -11,6 +12,7 @@ from aiohttp import web
 from marketlag.event_time import DAY, HOUR, MINUTE, format_ms
 from marketlag.markets import Markets
 from producers.fetch import ATTEMPTS
+from producers.rss import Parsed
 from tests.support.feeds import FeedItem, rss
 from tests.support.producers import NOON, Disk, Killed, Producers
 from tests.support.web import WebServer
@@ -249,3 +251,23 @@ async def test_an_article_for_many_markets_is_remembered_once(server: WebServer)
         await producers.poll(feed)
     assert len(producers.disk.articles) == 100
     assert producers.disk.largest_fact < 100_000
+
+
+async def test_a_body_that_takes_too_long_to_read_is_one_refusal(
+    server: WebServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The poll ends; the feed can be polled again."""
+    over = threading.Event()
+
+    def slow(*_: object) -> Parsed:
+        over.wait(10)
+        return Parsed([], [])
+
+    monkeypatch.setattr("producers.feeds.parse", slow)
+    monkeypatch.setattr("producers.feeds.PARSE_SECONDS", 0.05)
+    feed = server.serve("/feed", rss(ITEMS))
+    async with Producers(markets(feed)) as producers:
+        await producers.poll(feed)
+        over.set()
+    assert producers.disk.refusals == ["not read to its end within 0.05 s"]
+    assert producers.disk.polls == [(feed, None)]
