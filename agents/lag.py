@@ -1,7 +1,8 @@
 """JOB 3: signals joined with hourly prices; the jump without a move is a lag.
 
 ``rss.signals_hourly`` and ``polymarket.price_normalized`` -> ``lag_signals``. The rules are
-``marketlag.rules.lags``; the facts are in ``tables/rss_hours.py`` and ``tables/price_hours.py``.
+``marketlag.rules.lags``; the facts are in ``tables/rss_hours.py``, ``tables/rss_baseline.py`` and
+``tables/price_hours.py``.
 """
 
 import msgspec
@@ -10,10 +11,12 @@ from faust.types import TP, StreamT
 from marketlag.application import app, markets, settings
 from marketlag.engine.chunk import Chunk, PerPartition
 from marketlag.event_time import BEGINNING
+from marketlag.rules.baseline import BASELINE_MS
 from marketlag.rules.facts import LagState, expire
 from marketlag.rules.lags import LagOutputs, Tracked, fold_prices, fold_signals
 from marketlag.topics import LAG_SIGNALS, PRICE_NORMALIZED, RSS_SIGNALS
 from tables.price_hours import price_hours
+from tables.rss_baseline import rss_baseline
 from tables.rss_hours import rss_hours
 
 rules = settings.lag_rules
@@ -39,6 +42,8 @@ def open_facts(chunk: Chunk) -> LagState:
     )
     for market, _, hour in rss_hours.facts(partition):
         state.load_hour(market, hour)
+    for market, start, baseline in rss_baseline.facts(partition):
+        state.load_baseline(market, start + BASELINE_MS, baseline)
     for market, start, price in price_hours.facts(partition):
         state.load_price(market, start, price)
     return state
@@ -84,6 +89,8 @@ async def lag(chunks: StreamT[Chunk]) -> None:
 def keep_facts(out: LagOutputs) -> None:
     for (market, start), hour in out.hours.items():
         rss_hours.put(market, start, hour)
+    for (market, start), baseline in out.baselines.items():
+        rss_baseline.put(market, start - BASELINE_MS, baseline)
     for (market, start), price in out.prices.items():
         price_hours.put(market, start, price)
 
@@ -101,5 +108,7 @@ def drop_expired(state: LagState, partition: int) -> None:
     expired = expire(state, min(*signals, *prices), rules.ttl)
     for market, start in expired.hours:
         rss_hours.delete(market, start)
+    for market, start in expired.baselines:
+        rss_baseline.delete(market, start - BASELINE_MS)
     for market, start in expired.prices:
         price_hours.delete(market, start)

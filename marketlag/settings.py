@@ -76,8 +76,18 @@ class Settings(BaseSettings):
     allowed_lateness: Duration = Field(
         timedelta(0), description="how long a closed window still takes corrections"
     )
+    signal_rule: Literal["absolute", "relative", "either"] = Field(
+        "absolute",
+        description="what a jump is: a signal delta above its threshold, a z-score above its own, "
+        "or either of them",
+    )
     signal_threshold: float = Field(
         1.0, allow_inf_nan=False, description="a larger signal delta is a jump"
+    )
+    zscore_threshold: float = Field(
+        3.0,
+        allow_inf_nan=False,
+        description="a larger z-score is a jump: standard deviations above the 24 hours before",
     )
     price_threshold: float = Field(
         0.02, ge=0, allow_inf_nan=False, description="a smaller price delta is no move"
@@ -211,7 +221,9 @@ class Settings(BaseSettings):
     def lag_rules(self) -> LagRules:
         return LagRules(
             window=milliseconds(self.window),
+            signal_rule=self.signal_rule,
             signal_threshold=self.signal_threshold,
+            zscore_threshold=self.zscore_threshold,
             price_threshold=self.price_threshold,
             ttl=milliseconds(self.state_ttl),
             price_at_window_end=self.price_at == "window_end",

@@ -22,7 +22,7 @@ def dlq(topic: str) -> str:
 
 
 #: Names of the tables, for their changelog topics.
-TABLES = ("rss_hours", "price_hours", "rss_feeds", "rss_seen", "last_prices")
+TABLES = ("rss_hours", "rss_baseline", "price_hours", "rss_feeds", "rss_seen", "last_prices")
 
 #: A DLQ takes values up to this size; a larger one is cut, and marked.
 DLQ_MAX_BYTES = 2 * 1024 * 1024

@@ -12,11 +12,9 @@ from collections.abc import Mapping
 
 import msgspec
 
-from marketlag.event_time import BEGINNING, DAY, HOUR
+from marketlag.event_time import BEGINNING, HOUR
+from marketlag.rules.baseline import BASELINE_MS, Baseline
 from marketlag.windows import tumbling
-
-#: The baseline of a signal is the 24 hours before its window.
-BASELINE_MS = DAY
 
 
 class HourFact(msgspec.Struct, array_like=True, gc=False):
@@ -77,13 +75,15 @@ class PriceFact(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class MarketHours:
-    """A market's windows in order of time."""
+    """A market's windows in order of time, and the baseline that each was judged by."""
 
-    __slots__ = ("facts", "starts")
+    __slots__ = ("baselines", "facts", "starts")
 
     def __init__(self) -> None:
         self.starts: list[int] = []
         self.facts: list[HourFact] = []
+        #: By the start of the window at which it ends.
+        self.baselines: dict[int, Baseline] = {}
 
     def put(self, fact: HourFact) -> None:
         index = bisect_left(self.starts, fact.start)
@@ -127,6 +127,10 @@ class LagState:
     def load_hour(self, market: str, fact: HourFact) -> None:
         self.hours.setdefault(market, MarketHours()).put(fact)
 
+    def load_baseline(self, market: str, start: int, baseline: Baseline) -> None:
+        """*start* is that of the window at which the baseline ends."""
+        self.hours.setdefault(market, MarketHours()).baselines[start] = baseline
+
     def load_price(self, market: str, hour: int, fact: PriceFact) -> None:
         self.prices.setdefault(market, {})[hour] = fact
 
@@ -145,9 +149,10 @@ def better(known: PriceFact | None, new: PriceFact) -> PriceFact:
 
 
 class Expired(msgspec.Struct):
-    """Keys to delete from the two tables."""
+    """Keys to delete from the tables: market, and start of the window or hour."""
 
     hours: list[tuple[str, int]] = msgspec.field(default_factory=list)
+    baselines: list[tuple[str, int]] = msgspec.field(default_factory=list)
     prices: list[tuple[str, int]] = msgspec.field(default_factory=list)
 
 
@@ -171,11 +176,21 @@ def expire(state: LagState, committed: int, ttl: int) -> Expired:
             del state.prices[market]
     for market in list(state.hours):
         hours = state.hours[market]
-        gone = max(0, bisect_left(hours.starts, horizon - BASELINE_MS) - 1)
-        if hours.starts and hours.starts[gone] < horizon - BASELINE_MS - ttl:
-            gone += 1
+        for start in [start for start in hours.baselines if start < horizon]:
+            del hours.baselines[start]
+            out.baselines.append((market, start))
+        gone = _windows_gone(hours.starts, horizon, ttl)
         out.hours += [(market, start) for start in hours.starts[:gone]]
         del hours.starts[:gone], hours.facts[:gone]
-        if not hours.starts:
+        if not hours.starts and not hours.baselines:
             del state.hours[market]
     return out
+
+
+def _windows_gone(starts: list[int], horizon: int, ttl: int) -> int:
+    """How many of a market's oldest windows nothing can need any more."""
+    needed_from = horizon - min(BASELINE_MS, ttl)
+    gone = max(0, bisect_left(starts, needed_from) - 1)
+    if starts and starts[gone] < needed_from - ttl:
+        gone += 1
+    return gone

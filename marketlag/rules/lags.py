@@ -13,11 +13,10 @@ Whatever the interleaving of the two topics, and however often a record is deliv
 the greatest version is the same.
 """
 
-import math
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -35,8 +34,8 @@ from marketlag.records import (
     Signal,
     undecodable,
 )
+from marketlag.rules.baseline import BASELINE_MS, Baseline, baseline_of, zscore
 from marketlag.rules.facts import (
-    BASELINE_MS,
     HourFact,
     LagState,
     MarketHours,
@@ -44,8 +43,6 @@ from marketlag.rules.facts import (
     better,
 )
 from marketlag.windows import tumbling
-
-MIN_BASELINE_WINDOWS = 3
 
 _decode_signal = msgspec.json.Decoder(Signal).decode
 _decode_price = msgspec.json.Decoder(Price).decode
@@ -56,10 +53,17 @@ class LagRules(msgspec.Struct, frozen=True):
     """What the settings say. Durations in milliseconds, deltas as in the records."""
 
     window: int = HOUR
+    signal_rule: Literal["absolute", "relative", "either"] = "absolute"
     signal_threshold: float = 1.0
+    zscore_threshold: float = 3.0
     price_threshold: float = 0.02
     ttl: int = 7 * DAY
     price_at_window_end: bool = False
+
+    @property
+    def baseline(self) -> int:
+        """How far a baseline looks back: not across a gap at which LAG and max start anew."""
+        return min(BASELINE_MS, self.ttl)
 
 
 class TimedRow(msgspec.Struct, frozen=True):
@@ -78,6 +82,7 @@ class LagOutputs(msgspec.Struct):
 
     rows: list[TimedRow] = msgspec.field(default_factory=list)
     hours: dict[tuple[str, int], HourFact] = msgspec.field(default_factory=dict)
+    baselines: dict[tuple[str, int], Baseline] = msgspec.field(default_factory=dict)
     prices: dict[tuple[str, int], PriceFact] = msgspec.field(default_factory=dict)
     refused: list[Refused] = msgspec.field(default_factory=list)
     late: int = 0
@@ -124,6 +129,8 @@ def fold_signals(
         changed[market].append(start)
     for market, starts in changed.items():
         join = _Join(state, rules, market, tracked(market), state.hours[market])
+        for start, baseline in _recompute_baselines(join, starts):
+            out.baselines[market, start] = baseline
         for hour, row in _recompute(join, starts):
             out.hours[market, hour.start] = hour
             out.rows.append(row)
@@ -230,6 +237,25 @@ def _recompute(join: _Join, changed: list[int]) -> Iterator[tuple[HourFact, Time
         previous = fact
 
 
+def _recompute_baselines(join: _Join, changed: list[int]) -> Iterator[tuple[int, Baseline]]:
+    """The baselines of the *changed* windows, and of those that have one of them before them.
+
+    In another chunk some of these windows may have come already, so each is given again.
+    """
+    hours, span = join.hours, join.rules.baseline
+    first = bisect_left(hours.starts, min(changed))
+    last = bisect_right(hours.starts, max(changed) + span)
+    for start in hours.starts[first:last]:
+        hours.baselines[start] = _baseline(join, start)
+        yield start, hours.baselines[start]
+
+
+def _baseline(join: _Join, start: int) -> Baseline:
+    starts = join.hours.starts
+    low, high = bisect_left(starts, start - join.rules.baseline), bisect_left(starts, start)
+    return baseline_of([fact.signal for fact in join.hours.facts[low:high]])
+
+
 def _row(join: _Join, fact: HourFact, previous: HourFact | None) -> TimedRow:
     state, rules, market, outcome, hours = join
     if previous is not None and fact.start - previous.start > rules.ttl:
@@ -238,18 +264,21 @@ def _row(join: _Join, fact: HourFact, previous: HourFact | None) -> TimedRow:
     price_delta = price.delta if price else 0.0
     signal_delta = None if previous is None else fact.signal - previous.signal
     detected_at = max(fact.newest, price.timestamp) if price else fact.newest
+    # Facts that an older version wrote have no baseline beside them.
+    baseline = hours.baselines.get(fact.start) or _baseline(join, fact.start)
+    relative = zscore(fact.signal, baseline)
     row = LagRow(
         market=market,
         window=format_ms(fact.start),
         outcome=outcome,
         signal_delta=signal_delta,
         price_delta=price_delta,
-        lag_flag=is_lag(signal_delta, price_delta, rules),
+        lag_flag=is_lag(signal_delta, relative, price_delta, rules),
         confidence=confidence(signal_delta, fact.max_delta, price_delta, fact.weight),
         rss_signal=fact.signal,
         prev_rss_signal=None if previous is None else previous.signal,
         max_signal_delta=fact.max_delta,
-        signal_zscore=zscore(fact, hours),
+        signal_zscore=relative,
         price=price.price if price else None,
         prev_price=price.prev_price if price else None,
         stale=price.stale if price else None,
@@ -262,11 +291,20 @@ def _row(join: _Join, fact: HourFact, previous: HourFact | None) -> TimedRow:
     return TimedRow(row, detected_at)
 
 
-def is_lag(signal_delta: float | None, price_delta: float, rules: LagRules) -> bool:
-    """The news jumped and the price did not move."""
-    if signal_delta is None:
-        return False
-    return signal_delta > rules.signal_threshold and abs(price_delta) < rules.price_threshold
+def is_lag(
+    signal_delta: float | None, relative: float | None, price_delta: float, rules: LagRules
+) -> bool:
+    """The news jumped and the price did not move.
+
+    ``absolute``: the signal's delta is above its threshold, as in the original. ``relative``: its
+    z-score is, so that a market with few articles can jump and one with many has to jump further.
+    """
+    jumps = {
+        "absolute": signal_delta is not None and signal_delta > rules.signal_threshold,
+        "relative": relative is not None and relative > rules.zscore_threshold,
+    }
+    jumped = any(jumps.values()) if rules.signal_rule == "either" else jumps[rules.signal_rule]
+    return jumped and abs(price_delta) < rules.price_threshold
 
 
 def confidence(
@@ -280,22 +318,6 @@ def confidence(
     jump = max(0.0, signal_delta) / max_delta if signal_delta is not None and max_delta else 0.0
     still = max(0.0, 1.0 - abs(price_delta))
     return 0.5 * jump + 0.3 * still + 0.2 * min(1.0, max(0.0, source_weight))
-
-
-def zscore(fact: HourFact, hours: MarketHours) -> float | None:
-    """How far a signal lies from the 24 hours before its window, in standard deviations.
-
-    Over the windows with articles that start in ``[start - 24 h, start)``; population standard
-    deviation; ``None`` below three windows or without deviation.
-    """
-    low = bisect_left(hours.starts, fact.start - BASELINE_MS)
-    high = bisect_left(hours.starts, fact.start)
-    if high - low < MIN_BASELINE_WINDOWS:
-        return None
-    baseline = [hours.facts[index].signal for index in range(low, high)]
-    mean = math.fsum(baseline) / len(baseline)
-    variance = math.fsum((value - mean) ** 2 for value in baseline) / len(baseline)
-    return (fact.signal - mean) / math.sqrt(variance) if variance > 0 else None
 
 
 def version_of(fact: HourFact, price: PriceFact | None) -> tuple[int, int, int, int]:

@@ -11,6 +11,7 @@ from marketlag.engine.chunk import Chunk
 from marketlag.engine.positions import Lease, Point
 from marketlag.engine.producer import Producer
 from tables.price_hours import price_hours
+from tables.rss_baseline import rss_baseline
 from tables.rss_hours import rss_hours
 from tables.rss_seen import rss_seen
 from tests.support.logs import Record
@@ -70,5 +71,5 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     outbox = Outbox()
     monkeypatch.setattr(app, "_producer", outbox)
     yield Bench(outbox)
-    for table in (rss_hours, price_hours, rss_seen):
+    for table in (rss_hours, rss_baseline, price_hours, rss_seen):
         table.data.wipe(0)

@@ -16,9 +16,10 @@ from agents.rss_signals import rss_signals
 from marketlag.application import app, settings
 from marketlag.engine.positions import Point
 from marketlag.errors import EngineError
-from marketlag.event_time import HOUR, MINUTE, format_ms
+from marketlag.event_time import DAY, HOUR, MINUTE, format_ms
 from marketlag.markets import Markets
 from marketlag.records import Poll
+from marketlag.rules.baseline import Baseline
 from marketlag.rules.signals import RecoveryPoint
 from marketlag.topics import (
     DLQ_MAX_BYTES,
@@ -34,6 +35,7 @@ from marketlag.topics import (
 )
 from producers.state import SeenFact
 from tables.price_hours import price_hours
+from tables.rss_baseline import rss_baseline
 from tables.rss_hours import rss_hours
 from tables.rss_seen import rss_seen
 from tests.agents.conftest import Bench
@@ -157,8 +159,10 @@ async def test_job_3_joins_and_keeps_facts(bench: Bench) -> None:
     assert rows[0]["version"] < rows[1]["version"]
     assert [(m, s, f.signal) for m, s, f in rss_hours.facts(0)] == [("m", TEN, 2.0)]
     assert [(m, s, f.price) for m, s, f in price_hours.facts(0)] == [("m", TEN, 0.4)]
+    assert [(m, s, b.count) for m, s, b in rss_baseline.facts(0)] == [("m", TEN - DAY, 0)]
     keys = [msgspec.json.decode(message.key) for message in bench.outbox.changelog]
-    assert keys == [["m", [TEN / 1000, TEN / 1000 + 3599.9]]] * 2
+    hour = ["m", [TEN / 1000, TEN / 1000 + 3599.9]]
+    assert keys == [hour, ["m", [(TEN - DAY) / 1000, TEN / 1000 - 0.1]], hour]
 
 
 async def test_job_3_rebuilds_its_index_from_the_tables(bench: Bench) -> None:
@@ -174,6 +178,25 @@ async def test_job_3_rebuilds_its_index_from_the_tables(bench: Bench) -> None:
     assert (row["window"], row["signal_delta"], row["price"]) == (format_ms(TEN + HOUR), 3.0, 0.4)
 
 
+async def test_job_3_judges_a_price_that_comes_later_by_the_baseline_it_kept(
+    bench: Bench,
+) -> None:
+    """The hopping window of each row is in its table, and comes back with the others."""
+    bench.begin((RSS_SIGNALS, Point(0)), (PRICE_NORMALIZED, Point(0)))
+    hours = [TEN + n * HOUR for n in range(4)]
+    values = [1.0, 2.0, 3.0, 9.0]
+    signals = [Record(n, signal(hours[n], values[n])) for n in range(4)]
+    await bench.run(lag, RSS_SIGNALS, signals)
+    kept = {start + DAY: baseline for _, start, baseline in rss_baseline.facts(0)}
+    assert [kept[hour].count for hour in hours] == [0, 1, 2, 3]
+    assert kept[hours[3]] == Baseline(3, 2.0, (2 / 3) ** 0.5)
+    bench.begin((RSS_SIGNALS, Point(4, clocks(hours[3]))), (PRICE_NORMALIZED, Point(0)))
+    await bench.run(lag, PRICE_NORMALIZED, log(price(hours[3], 0.4)))
+    rows = [json.loads(each.value or b"") for each in bench.outbox.topic(LAG_SIGNALS)]
+    assert rows[-1]["price"] == 0.4
+    assert rows[-1]["signal_zscore"] == rows[3]["signal_zscore"] == 7.0 / (2 / 3) ** 0.5
+
+
 async def test_job_3_deletes_what_both_committed_clocks_have_passed(bench: Bench) -> None:
     """From RocksDB, and from the changelog by tombstones."""
     bench.begin((RSS_SIGNALS, Point(0)), (PRICE_NORMALIZED, Point(0)))
@@ -185,8 +208,9 @@ async def test_job_3_deletes_what_both_committed_clocks_have_passed(bench: Bench
     bench.outbox.changelog.clear()
     await bench.run(lag, RSS_SIGNALS, [Record(1, signal(far))])
     assert [start for _, start, _ in rss_hours.facts(0)] == [far]
+    assert [start for _, start, _ in rss_baseline.facts(0)] == [far - DAY]
     assert list(price_hours.facts(0)) == []
-    assert [message.value for message in bench.outbox.changelog].count(None) == 2
+    assert [message.value for message in bench.outbox.changelog].count(None) == 3
 
 
 async def test_a_damaged_table_is_not_read_in_part(bench: Bench) -> None:

@@ -68,7 +68,7 @@ def expected(
                 )
     for signals in emitted.values():
         out.signals.update(signal_key(signal) for signal in signals)
-        rows = model.rows_of(signals, *prices.values(), ttl=ttl)
+        rows = model.rows_of(signals, *prices.values(), rules=model.Rules(ttl=ttl))
         out.rows.update(
             ((market, at(start)), {"outcome": "YES", **row, "detected_at": at(row["detected_at"])})
             for (market, start), row in rows.items()

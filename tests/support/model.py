@@ -8,7 +8,7 @@ import itertools
 import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from math import sqrt
+from statistics import fmean, pstdev
 from typing import Any, NamedTuple
 
 HOUR = 3_600_000
@@ -112,17 +112,29 @@ def _signal(market: str, start: int, articles: list[dict[str, Any]], closed_at: 
     return ModelSignal(market, start, count, score, weighted / count, weight / count, closed_at)
 
 
+class Rules(NamedTuple):
+    """What the settings say, in their own words."""
+
+    size: int = HOUR
+    ttl: int = 7 * DAY
+    price_at: str = "window_start"
+    signal_rule: str = "absolute"
+    threshold: float = 1.0
+    zscore_threshold: float = 3.0
+    still: float = 0.02
+
+
+AS_THE_ORIGINAL = Rules()
+
+
 def rows_of(
-    signals: Iterable[ModelSignal],
-    *prices: Sequence[Any],
-    ttl: int = 7 * DAY,
-    threshold: float = 1.0,
-    still: float = 0.02,
+    signals: Iterable[ModelSignal], *prices: Sequence[Any], rules: Rules = AS_THE_ORIGINAL
 ) -> dict[tuple[str, int], dict[str, Any]]:
     """Job 3: the final row of every (market, window).
 
     From all signals of one partition, and all good prices, those of each source partition apart.
     """
+    ttl = rules.ttl
     newest = _newest_signals(signals, ttl)
     best = {key: price for log in prices for key, price in _best_prices(log, ttl).items()}
     rows = {}
@@ -133,9 +145,11 @@ def rows_of(
             if run and signal.start - run[-1].start > ttl:
                 run = []
             run.append(signal)
-            baseline = [w.signal for w in windows if signal.start - DAY <= w.start < signal.start]
-            price = best.get((market, signal.start // HOUR * HOUR))
-            rows[market, signal.start] = _row(run, baseline, price, threshold, still)
+            since = signal.start - min(DAY, ttl)
+            baseline = [w.signal for w in windows if since <= w.start < signal.start]
+            joined_at = signal.start + (rules.size if rules.price_at == "window_end" else 0)
+            price = best.get((market, joined_at // HOUR * HOUR))
+            rows[market, signal.start] = _row(run, baseline, price, rules)
     return rows
 
 
@@ -196,8 +210,7 @@ def _row(
     run: list[ModelSignal],
     baseline: list[float],
     price: dict[str, Any] | None,
-    threshold: float,
-    still: float,
+    rules: Rules,
 ) -> dict[str, Any]:
     signal = run[-1]
     deltas = [b.signal - a.signal for a, b in itertools.pairwise(run)]
@@ -206,21 +219,24 @@ def _row(
     move = (price["price_delta"] or 0.0) if price else 0.0
     jump = max(0.0, delta) / largest if delta is not None and largest else 0.0
     detected = max(each.closed_at for each in run)
-    mean = sum(baseline) / len(baseline) if baseline else 0.0
-    spread = sqrt(sum((b - mean) ** 2 for b in baseline) / len(baseline)) if baseline else 0.0
+    usual = pstdev(baseline) if len(baseline) >= 3 else 0.0
+    unusual = (signal.signal - fmean(baseline)) / usual if usual else None
+    jumped = {
+        "absolute": delta is not None and delta > rules.threshold,
+        "relative": unusual is not None and unusual > rules.zscore_threshold,
+    }
+    jumped["either"] = jumped["absolute"] or jumped["relative"]
     return {
         "signal_delta": delta,
         "price_delta": move,
-        "lag_flag": delta is not None and delta > threshold and abs(move) < still,
+        "lag_flag": jumped[rules.signal_rule] and abs(move) < rules.still,
         "confidence": 0.5 * jump
         + 0.3 * max(0.0, 1 - abs(move))
         + 0.2 * min(1.0, max(0.0, signal.weight)),
         "rss_signal": signal.signal,
         "prev_rss_signal": run[-2].signal if delta is not None else None,
         "max_signal_delta": largest,
-        "signal_zscore": (signal.signal - mean) / spread
-        if len(baseline) >= 3 and spread > 1e-12
-        else None,
+        "signal_zscore": unusual,
         "price": _clamped(price["price"]) if price else None,
         "prev_price": price.get("prev_price") if price else None,
         "stale": price.get("stale", False) if price else None,

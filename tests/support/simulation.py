@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from marketlag.event_time import BEGINNING, HOUR, MINUTE
+from marketlag.event_time import BEGINNING, MINUTE
 from marketlag.records import SOURCE_CLOCK, SOURCE_OFFSET, LagRow
 from marketlag.rules.facts import LagState, expire
 from marketlag.rules.lags import LagRules, Tracked, fold_prices, fold_signals
@@ -17,12 +17,15 @@ from marketlag.rules.prices import check_all
 from marketlag.rules.signals import RecoveryPoint, SignalState, fold
 from tests.support.logs import Record
 
+AS_THE_ORIGINAL = LagRules()
+
 
 class Job1:
     """Articles to signals; the state is in the log."""
 
-    def __init__(self, rss: list[Record], lateness: int) -> None:
+    def __init__(self, rss: list[Record], size: int, lateness: int) -> None:
         self.rss = rss
+        self.size = size
         self.lateness = lateness
         self.signals: list[Record] = []
         self.late: set[int] = set()
@@ -33,7 +36,9 @@ class Job1:
     def restart(self, commit: int) -> None:
         """Go on from one of the recovery points that were committed."""
         self.position, point = self.commits[commit]
-        self.state = SignalState(size=HOUR, delay=5 * MINUTE, lateness=self.lateness, point=point)
+        self.state = SignalState(
+            size=self.size, delay=5 * MINUTE, lateness=self.lateness, point=point
+        )
         self.declared = self.commits[commit]
 
     def step(self, count: int) -> None:
@@ -97,16 +102,17 @@ class Job2:
 
 class Tables(msgspec.Struct):
     hours: dict[tuple[str, int], Any] = msgspec.field(default_factory=dict)
+    baselines: dict[tuple[str, int], Any] = msgspec.field(default_factory=dict)
     prices: dict[tuple[str, int], Any] = msgspec.field(default_factory=dict)
 
 
 class Job3:
     """Signals and prices to rows; facts in tables, rows upserted by version."""
 
-    def __init__(self, signals: list[Record], normalized: list[Record]) -> None:
+    def __init__(self, signals: list[Record], normalized: list[Record], rules: LagRules) -> None:
         self.logs = [signals, normalized]
         self.rows: dict[tuple[str, str], LagRow] = {}
-        self.rules = LagRules()
+        self.rules = rules
         self.reset()
 
     def reset(self) -> None:
@@ -125,6 +131,8 @@ class Job3:
         self.state = LagState(signals.get(0, BEGINNING), prices)
         for (market, _), fact in self.tables.hours.items():
             self.state.load_hour(market, copy.copy(fact))
+        for (market, start), fact in self.tables.baselines.items():
+            self.state.load_baseline(market, start, fact)
         for (market, hour), fact in self.tables.prices.items():
             self.state.load_price(market, hour, fact)
 
@@ -135,11 +143,14 @@ class Job3:
         expired = expire(self.state, min(clocks), self.rules.ttl)
         for key in expired.hours:
             del self.tables.hours[key]
+        for key in expired.baselines:
+            del self.tables.baselines[key]
         for key in expired.prices:
             del self.tables.prices[key]
         rule: Any = (fold_signals, fold_prices)[topic]
         out = rule(self.state, chunk, self.rules, Tracked())
         self.tables.hours |= {key: copy.copy(fact) for key, fact in out.hours.items()}
+        self.tables.baselines |= out.baselines
         self.tables.prices |= out.prices
         for timed in out.rows:
             key = timed.row.market, timed.row.window
@@ -159,10 +170,16 @@ class Job3:
 class Simulation:
     """The three jobs of one partition."""
 
-    def __init__(self, rss: list[Record], prices: list[Record], lateness: int = 0) -> None:
-        self.job1 = Job1(rss, lateness)
+    def __init__(
+        self,
+        rss: list[Record],
+        prices: list[Record],
+        rules: LagRules = AS_THE_ORIGINAL,
+        lateness: int = 0,
+    ) -> None:
+        self.job1 = Job1(rss, rules.window, lateness)
         self.job2 = Job2(prices)
-        self.job3 = Job3(self.job1.signals, self.job2.normalized)
+        self.job3 = Job3(self.job1.signals, self.job2.normalized, rules)
 
     def finish(self) -> None:
         """Let everything run to its end."""

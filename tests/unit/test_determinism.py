@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from marketlag.event_time import BEGINNING, HOUR, MINUTE, format_ms, parse_ms
+from marketlag.event_time import BEGINNING, DAY, HOUR, MINUTE, format_ms, parse_ms
 from marketlag.records import LagRow, Signal
+from marketlag.rules.lags import LagRules
 from tests.support import model
 from tests.support.logs import ARRIVAL, Record, article, at, heartbeat, price, record
 from tests.support.simulation import Simulation
@@ -96,22 +97,42 @@ def live(simulation: Simulation, data: st.DataObject) -> None:
             job3.reset()
 
 
-@settings(max_examples=400, deadline=None)
-@given(rss_logs(), price_logs(), st.sampled_from([0, 0, 40 * MINUTE]), st.data())
+@st.composite
+def rules_of_both(draw: st.DrawFn) -> tuple[LagRules, model.Rules]:
+    """The same settings for the rules and for the model: often the defaults."""
+    size = draw(st.sampled_from([HOUR, HOUR, 15 * MINUTE, 5 * MINUTE, MINUTE]))
+    ttl = draw(st.sampled_from([7 * DAY, 7 * DAY, DAY, 2 * HOUR]))
+    price_at: Any = draw(st.sampled_from(["window_start", "window_start", "window_end"]))
+    rule: Any = draw(st.sampled_from(["absolute", "relative", "either"]))
+    zscore = draw(st.sampled_from([0.5, 1.25]))
+    return (
+        LagRules(size, rule, 1.0, zscore, 0.02, ttl, price_at == "window_end"),
+        model.Rules(size, ttl, price_at, rule, 1.0, zscore, 0.02),
+    )
+
+
+@settings(max_examples=600, deadline=None)
+@given(rss_logs(), price_logs(), rules_of_both(), st.sampled_from([0, 0, 40 * MINUTE]), st.data())
 def test_the_final_rows_are_those_of_the_plain_model(
-    rss: list[Record], prices: list[Record], lateness: int, data: st.DataObject
+    rss: list[Record],
+    prices: list[Record],
+    rules: tuple[LagRules, model.Rules],
+    lateness: int,
+    data: st.DataObject,
 ) -> None:
     """Over chunkings, interleavings, redeliveries, and restarts from any committed point.
 
-    Every signal ever sent is one that the model sends as well: a replay only repeats what is true.
+    With windows from a minute to an hour, corrections, each rule of a jump, each hour of a price,
+    and state that expires. Every signal ever sent is one that the model sends as well: a replay
+    only repeats what is true.
     """
-    simulation = Simulation(rss, prices, lateness)
+    simulation = Simulation(rss, prices, rules[0], lateness)
     live(simulation, data)
     simulation.finish()
 
     good = [each for each in rss if each.key != b"junk"]
-    signals = model.signals_of(good, lateness=lateness)
-    expected = model.rows_of(signals.emitted, prices)
+    signals = model.signals_of(good, size=rules[1].size, lateness=lateness)
+    expected = model.rows_of(signals.emitted, prices, rules=rules[1])
     assert {(m, parse_ms(w)) for m, w in simulation.job3.rows} == expected.keys()
     for row in simulation.job3.rows.values():
         assert_same(row, expected[row.market, parse_ms(row.window)])

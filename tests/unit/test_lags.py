@@ -89,10 +89,26 @@ def test_lag_goes_to_the_previous_window_that_had_articles() -> None:
 
 def test_a_jump_without_a_move_is_a_lag() -> None:
     """Strictly more than the one threshold, strictly less than the other."""
-    assert is_lag(1.1, 0.019, RULES)
-    assert not is_lag(1.0, 0.0, RULES)
-    assert not is_lag(1.1, -0.02, RULES)
-    assert not is_lag(None, 0.0, RULES)
+    assert is_lag(1.1, None, 0.019, RULES)
+    assert not is_lag(1.0, 9.0, 0.0, RULES)
+    assert not is_lag(1.1, None, -0.02, RULES)
+    assert not is_lag(None, None, 0.0, RULES)
+
+
+@pytest.mark.parametrize(
+    ("rule", "flags"),
+    [
+        ("absolute", [True, False, True, False]),
+        ("relative", [False, True, True, False]),
+        ("either", [True, True, True, False]),
+    ],
+)
+def test_a_jump_can_be_judged_by_what_is_usual(rule: Any, flags: list[bool]) -> None:
+    """The z-score has to be above its threshold; the price has to stand still all the same."""
+    rules = LagRules(signal_rule=rule, zscore_threshold=3.0)
+    jumps = [(1.1, 3.0), (0.1, 3.1), (1.1, 3.1), (1.0, None)]
+    assert [is_lag(delta, zscore, 0.0, rules) for delta, zscore in jumps] == flags
+    assert not any(is_lag(delta, zscore, 0.02, rules) for delta, zscore in jumps)
 
 
 @pytest.mark.parametrize(
@@ -239,28 +255,6 @@ def test_the_oldest_window_held_keeps_what_it_carries() -> None:
     assert join.signals(signal(oldest, 0.5)).late == 1
     join.signals(signal(TEN + 19 * DAY, 19.0))
     assert join.row(TEN + 19 * DAY) == last
-
-
-def test_the_zscore_is_against_the_24_hours_before() -> None:
-    """Population deviation over at least three windows with articles, this one not among them."""
-    join = Joined()
-    start = TEN + 24 * HOUR
-    join.signals(
-        signal(TEN - HOUR, 99.0),
-        signal(TEN, 1.0),
-        signal(TEN + HOUR, 2.0),
-        signal(TEN + 23 * HOUR, 3.0),
-        signal(start, 4.0),
-    )
-    assert join.row(TEN + 23 * HOUR).signal_zscore is not None
-    assert join.row(start).signal_zscore == pytest.approx((4.0 - 2.0) / (2 / 3) ** 0.5)
-
-
-def test_no_zscore_without_three_windows_or_without_deviation() -> None:
-    """It would say nothing."""
-    join = Joined()
-    join.signals(*[signal(TEN + hour * HOUR, 1.0) for hour in range(5)])
-    assert [join.row(TEN + hour * HOUR).signal_zscore for hour in (2, 4)] == [None, None]
 
 
 def test_finer_windows_join_the_price_of_their_hour() -> None:
