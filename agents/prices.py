@@ -1,8 +1,9 @@
 """JOB 2: hourly prices checked, clamped and re-keyed by market.
 
-``polymarket.price_hourly`` -> ``polymarket.price_normalized``; what cannot be used ->
-``dlq.polymarket.price_hourly``. The rules are ``marketlag.rules.prices``; the only state is the
-log's clock, in the commit's metadata.
+``polymarket.price_hourly`` -> ``polymarket.price_normalized`` for the join, and
+``polymarket.price_history`` for Postgres; what cannot be used -> ``dlq.polymarket.price_hourly``.
+The rules are ``marketlag.rules.prices``; the only state is the log's clock, in the commit's
+metadata.
 """
 
 import msgspec
@@ -19,8 +20,8 @@ from marketlag.records import (
     SOURCE_PARTITION,
     PriceClock,
 )
-from marketlag.rules.prices import CheckedPrice, check_all
-from marketlag.topics import PRICE_HOURLY, PRICE_NORMALIZED
+from marketlag.rules.prices import CheckedPrice, check_all, row_of
+from marketlag.topics import PRICE_HISTORY, PRICE_HOURLY, PRICE_NORMALIZED
 
 
 class Clock(msgspec.Struct):
@@ -45,6 +46,7 @@ async def prices(chunks: StreamT[Chunk]) -> None:
             out = check_all(chunk.records, clock.time)
             for checked in out.prices:
                 await send_price(chunk, checked)
+                await send_row(checked)
             if out.clock > clock.time:
                 clock.time = out.clock
                 await tell_clock(chunk, out.clock)
@@ -63,6 +65,16 @@ async def send_price(chunk: Chunk, checked: CheckedPrice) -> None:
             (SOURCE_OFFSET, str(checked.record.offset).encode()),
             (SOURCE_CLOCK, str(checked.clock).encode()),
         ],
+    )
+
+
+async def send_row(checked: CheckedPrice) -> None:
+    row = row_of(checked)
+    await app.sender.publish(
+        PRICE_HISTORY,
+        msgspec.json.encode(row),
+        key=f"{row.market}|{row.outcome_key}".encode(),
+        timestamp_ms=checked.record.timestamp,
     )
 
 

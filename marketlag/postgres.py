@@ -1,49 +1,16 @@
-"""The rows in Postgres: one upsert a batch, and what to do with each kind of error."""
+"""Postgres: a pool that waits for it, and what to do with each kind of error."""
 
 import enum
-from collections.abc import Iterable, Sequence
 
 import asyncpg
-import msgspec
 import stamina
 
 from marketlag.errors import DatabaseError
-from marketlag.records import LagRow
 
 #: A statement of a hundred rows takes milliseconds; past this the connection is given up.
 COMMAND_TIMEOUT = 30.0
 CONNECT_TIMEOUT = 10.0
 MAX_CONNECTIONS = 4
-
-_UPSERT = """
-INSERT INTO lag_signals_history AS held (
-    market, "window", outcome, signal_delta, price_delta, lag_flag, confidence, rss_signal,
-    prev_rss_signal, max_signal_delta, signal_zscore, price, prev_price, stale, mention_count,
-    keyword_score, source_weight_avg, detected_at, version
-)
-SELECT
-    market, "window", outcome, signal_delta, price_delta, lag_flag, confidence, rss_signal,
-    prev_rss_signal, max_signal_delta, signal_zscore, price, prev_price, stale, mention_count,
-    keyword_score, source_weight_avg, detected_at, version
-FROM json_to_recordset($1::json) AS row (
-    market text, "window" timestamptz, outcome text, signal_delta float8, price_delta float8,
-    lag_flag boolean, confidence float8, rss_signal float8, prev_rss_signal float8,
-    max_signal_delta float8, signal_zscore float8, price float8, prev_price float8, stale boolean,
-    mention_count integer, keyword_score float8, source_weight_avg float8,
-    detected_at timestamptz, version bigint[]
-)
-ON CONFLICT (market, "window") DO UPDATE SET
-    outcome = excluded.outcome, signal_delta = excluded.signal_delta,
-    price_delta = excluded.price_delta, lag_flag = excluded.lag_flag,
-    confidence = excluded.confidence, rss_signal = excluded.rss_signal,
-    prev_rss_signal = excluded.prev_rss_signal, max_signal_delta = excluded.max_signal_delta,
-    signal_zscore = excluded.signal_zscore, price = excluded.price,
-    prev_price = excluded.prev_price, stale = excluded.stale,
-    mention_count = excluded.mention_count, keyword_score = excluded.keyword_score,
-    source_weight_avg = excluded.source_weight_avg, detected_at = excluded.detected_at,
-    version = excluded.version, updated_at = now()
-WHERE excluded.version > held.version
-"""
 
 
 class Fault(enum.Enum):
@@ -79,44 +46,15 @@ def fault_of(error: BaseException) -> Fault:
     return Fault.LASTING
 
 
-def newest(rows: Iterable[LagRow]) -> list[LagRow]:
-    """One row per key, the one of the greatest version, in order of the key.
-
-    A statement may touch a key once; the order keeps two workers from locking each other out.
-    """
-    best: dict[tuple[str, str], LagRow] = {}
-    for row in rows:
-        held = best.get((row.market, row.window))
-        if held is None or row.version > held.version:
-            best[row.market, row.window] = row
-    return [best[key] for key in sorted(best)]
-
-
-class LagHistory:
-    """``lag_signals_history``, through a pool that connects when it is needed."""
+class Database:
+    """Executes statements through a pool that connects when it is needed."""
 
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
         self._pool: asyncpg.Pool | None = None
 
-    async def upsert(self, rows: Sequence[LagRow]) -> list[tuple[LagRow, str]]:
-        """Write *rows*; a row only replaces an older version of itself.
-
-        Waits for Postgres as long as it takes. Returns the rows that Postgres refuses for
-        themselves, with its reason. Raises ``DatabaseError`` for what a person has to mend.
-        """
-        try:
-            await self._write(newest(rows))
-        except (asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
-            if fault_of(exc) is not Fault.ROW:
-                raise _lasting(exc) from exc
-            if len(rows) == 1:
-                return [(rows[0], " ".join(f"{getattr(exc, 'sqlstate', '')} {exc}".split()))]
-            return [refused for row in rows for refused in await self.upsert([row])]
-        return []
-
-    async def _write(self, rows: Sequence[LagRow]) -> None:
-        payload = msgspec.json.encode(rows).decode()
+    async def execute(self, statement: str, *args: object) -> None:
+        """Execute it, and wait for Postgres as long as that takes."""
         async for attempt in stamina.retry_context(
             on=lambda exc: fault_of(exc) is Fault.PASSING,
             attempts=None,
@@ -135,7 +73,7 @@ class LagHistory:
                         # A pooler in transaction mode (Supabase, PgBouncer) has no place for them.
                         statement_cache_size=0,
                     )
-                await self._pool.execute(_UPSERT, payload)
+                await self._pool.execute(statement, *args)
 
     async def close(self) -> None:
         """Close without waiting for statements that hang."""
@@ -144,7 +82,8 @@ class LagHistory:
             self._pool = None
 
 
-def _lasting(error: Exception) -> DatabaseError:
+def lasting(error: Exception) -> DatabaseError:
+    """What to tell a person who has to act."""
     if isinstance(error, asyncpg.UndefinedTableError | asyncpg.UndefinedColumnError):
         return DatabaseError(f"Postgres has another schema ({error}): run `marketlag migrate`")
-    return DatabaseError(f"Postgres refuses the sink: {error}")
+    return DatabaseError(f"Postgres refuses the statement: {error}")

@@ -6,52 +6,69 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from functools import partial
 from itertools import islice
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
+import msgspec
 from mode import get_logger
 
 from marketlag.engine.chunk import Chunk
 from marketlag.errors import DatabaseError
-from marketlag.records import LagRow, LogRecord, Refused
+from marketlag.records import LogRecord, Refused, undecodable
 
 logger = get_logger(__name__)
 
 #: This many batches may wait for Postgres; further chunks stay in Kafka.
 MAX_BATCHES_WAITING = 10
 
-Write = Callable[[list[LagRow]], Awaitable[list[tuple[LagRow, str]]]]
+Row = TypeVar("Row", bound=msgspec.Struct)
+Write = Callable[[list[Row]], Awaitable[list[tuple[Row, str]]]]
 Refuse = Callable[[Chunk, list[Refused]], Awaitable[None]]
 
 
-class Item(NamedTuple):
-    """A record of ``lag_signals``; ``row`` is ``None`` for one that was refused already."""
+class Item(NamedTuple, Generic[Row]):
+    """A record of the sink's topic; ``row`` is ``None`` for one that was refused already."""
 
     chunk: Chunk
     record: LogRecord
-    row: LagRow | None
+    row: Row | None
 
 
-class Sink:
+class Sink(Generic[Row]):
     """Takes rows, writes them in batches: when one is full, after ``max_wait`` s, or on release.
 
     Args:
+        row: the class of a row, which a record's value is decoded to.
         write: writes rows and returns the refused ones with reasons; waits out what can pass.
         refuse: sends refused records to the DLQ.
     """
 
-    def __init__(self, write: Write, refuse: Refuse, *, max_rows: int, max_wait: float) -> None:
+    def __init__(
+        self, row: type[Row], write: Write[Row], refuse: Refuse, *, max_rows: int, max_wait: float
+    ) -> None:
+        self._decode = msgspec.json.Decoder(row).decode
         self._write = write
         self._refuse = refuse
         self._max_rows = max_rows
         self._max_wait = max_wait
-        self._waiting: deque[Item] = deque()
+        self._waiting: deque[Item[Row]] = deque()
         self._since = 0.0
         self._newest_term = 0
         self._released_term = -1
         self._changed = asyncio.Condition()
         self._writing = asyncio.Lock()
 
-    async def add(self, items: list[Item]) -> None:
+    async def take(self, chunk: Chunk) -> None:
+        """Queue the rows of a chunk; what does not decode is refused."""
+        await self.add([await self._to_item(chunk, record) for record in chunk.records])
+
+    async def _to_item(self, chunk: Chunk, record: LogRecord) -> Item[Row]:
+        try:
+            return Item(chunk, record, self._decode(record.value or b""))
+        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+            await self._refuse(chunk, [Refused(record, undecodable(exc))])
+            return Item(chunk, record, None)
+
+    async def add(self, items: list[Item[Row]]) -> None:
         """Take items in order of their offsets; waits while Postgres is far behind.
 
         Items of partitions that have been released are not taken.

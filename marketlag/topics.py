@@ -11,6 +11,9 @@ RSS_SIGNALS = "rss.signals_hourly"
 MARKET_META = "polymarket.market_meta"
 PRICE_HOURLY = "polymarket.price_hourly"
 PRICE_NORMALIZED = "polymarket.price_normalized"
+#: What goes to the table ``price_hourly``. A topic of its own, since a group has one position in a
+#: topic: Postgres being away must hold back the sink and not the join.
+PRICE_HISTORY = "polymarket.price_history"
 LAG_SIGNALS = "lag_signals"
 #: What the producers polled, and when each source last answered; all in partition 0.
 POLLS = "producers.polls"
@@ -20,6 +23,9 @@ def dlq(topic: str) -> str:
     """The dead letter queue of a topic."""
     return f"dlq.{topic}"
 
+
+#: Topics whose records can be refused, and have a DLQ.
+REFUSING = (RSS_EVENTS, PRICE_HOURLY, LAG_SIGNALS, PRICE_HISTORY)
 
 #: Names of the tables, for their changelog topics.
 TABLES = ("rss_hours", "rss_baseline", "price_hours", "rss_feeds", "rss_seen", "last_prices")
@@ -62,12 +68,11 @@ def topic_specs(settings: Settings) -> list[TopicSpec]:
         TopicSpec(MARKET_META, 1, None),
         TopicSpec(PRICE_HOURLY, n, 7 * DAY),
         TopicSpec(PRICE_NORMALIZED, n, 7 * DAY),
+        TopicSpec(PRICE_HISTORY, n, 30 * DAY),
         TopicSpec(RSS_SIGNALS, n, 7 * DAY),
         TopicSpec(LAG_SIGNALS, n, 30 * DAY),
         TopicSpec(POLLS, n, 7 * DAY),
-        TopicSpec(dlq(RSS_EVENTS), n, 30 * DAY, dlq_bytes),
-        TopicSpec(dlq(PRICE_HOURLY), n, 30 * DAY, dlq_bytes),
-        TopicSpec(dlq(LAG_SIGNALS), n, 30 * DAY, dlq_bytes),
+        *(TopicSpec(dlq(topic), n, 30 * DAY, dlq_bytes) for topic in REFUSING),
         TopicSpec(RSS_LATE, n, 30 * DAY),
         *(TopicSpec(changelog(settings, table), n, None) for table in TABLES),
     ]

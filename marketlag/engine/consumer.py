@@ -373,8 +373,7 @@ class Consumer(driver.Consumer):
         owner.
         """
         await self._until_idle()
-        for release in self.on_release:
-            await release()
+        await asyncio.gather(*(release() for release in self.on_release))
         await self._until_idle()
         await self.commit()
 

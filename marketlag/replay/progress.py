@@ -15,14 +15,19 @@ from marketlag.rules.signals import RecoveryPoint
 from marketlag.settings import Settings
 from marketlag.topics import (
     LAG_SIGNALS,
+    PRICE_HISTORY,
     PRICE_HOURLY,
     PRICE_NORMALIZED,
     RSS_EVENTS,
     RSS_SIGNALS,
 )
 
-#: The pipeline in order: the topics of a stage are written only by the stage before it.
-STAGES = ((RSS_EVENTS, PRICE_HOURLY), (RSS_SIGNALS, PRICE_NORMALIZED), (LAG_SIGNALS,))
+#: The pipeline in order: the topics of a stage are written only by stages before it.
+STAGES = (
+    (RSS_EVENTS, PRICE_HOURLY),
+    (RSS_SIGNALS, PRICE_NORMALIZED),
+    (LAG_SIGNALS, PRICE_HISTORY),
+)
 
 
 class Extent(NamedTuple):

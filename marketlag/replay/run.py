@@ -16,12 +16,12 @@ from marketlag.errors import DatabaseError, ReplayError
 from marketlag.event_time import BEGINNING, format_ms, from_datetime
 from marketlag.records import HEARTBEAT, Heartbeat, LogRecord, PriceClock, Signal
 from marketlag.replay.inputs import Outgoing
-from marketlag.replay.progress import Extent, Progress, UnreadBytes
+from marketlag.replay.progress import STAGES, Extent, Progress, UnreadBytes
 from marketlag.settings import Settings, milliseconds
 from marketlag.topics import (
     LAG_SIGNALS,
     PRICE_HOURLY,
-    PRICE_NORMALIZED,
+    REFUSING,
     RSS_EVENTS,
     RSS_LATE,
     RSS_SIGNALS,
@@ -29,7 +29,7 @@ from marketlag.topics import (
 )
 from marketlag.windows import tumbling
 
-COLLECTED = (RSS_SIGNALS, RSS_LATE, *(dlq(t) for t in (RSS_EVENTS, PRICE_HOURLY, LAG_SIGNALS)))
+COLLECTED = (RSS_SIGNALS, RSS_LATE, *(dlq(topic) for topic in REFUSING))
 
 _POLL_SECONDS = 0.2
 #: Records of an inner topic that may wait for the next stage.
@@ -131,7 +131,7 @@ class Replay:
                 self._refuse_loss(tp, extent)
                 self._unread[tp].read_to(extent.done)
             fullest = max(self._unread[tp].total for tp in extents)
-            inner = await self._progress.unread(RSS_SIGNALS, PRICE_NORMALIZED, LAG_SIGNALS)
+            inner = await self._progress.unread(*(t for stage in STAGES[1:] for t in stage))
             fits = fullest == 0 or fullest + size <= SAFE_UNREAD_BYTES
             return fits and inner <= _MAX_UNREAD_INNER, (fullest, inner)
 

@@ -1,4 +1,4 @@
-"""Job 2: a hourly price is checked, clamped and re-keyed by its market.
+"""Job 2: an hourly price is checked, clamped and re-keyed by its market.
 
 Its only state is the clock of the log, the newest event time so far. Re-keying mixes logs that are
 read at different paces, so each price takes the clock of its own log along.
@@ -15,6 +15,7 @@ from marketlag.records import (
     LogRecord,
     Price,
     PriceClock,
+    PriceRow,
     Refusal,
     Refused,
     readable,
@@ -106,3 +107,21 @@ def check_all(records: Iterable[LogRecord], clock: int = BEGINNING) -> PriceOutp
         if price is not None:
             out.prices.append(CheckedPrice(price, record, out.clock))
     return out
+
+
+def row_of(checked: CheckedPrice) -> PriceRow:
+    """The row of ``price_hourly``: of several for an hour the same one wins as in the join."""
+    price = checked.price
+    fetched_at = price.fetched_at or price.event_time
+    return PriceRow(
+        market=price.market_slug,
+        outcome=price.outcome,
+        outcome_key=price.outcome.casefold(),
+        hour=price.event_time,
+        price=price.price,
+        prev_price=price.prev_price,
+        price_delta=price.price_delta or 0.0,
+        stale=price.stale,
+        fetched_at=fetched_at,
+        version=(1 if price.stale else 2, parse_ms(fetched_at), checked.record.offset),
+    )

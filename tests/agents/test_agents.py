@@ -25,6 +25,7 @@ from marketlag.topics import (
     DLQ_MAX_BYTES,
     LAG_SIGNALS,
     POLLS,
+    PRICE_HISTORY,
     PRICE_HOURLY,
     PRICE_NORMALIZED,
     RSS_EVENTS,
@@ -116,6 +117,22 @@ async def test_job_2_keys_prices_by_market(bench: Bench) -> None:
         "source-clock": str(TEN).encode(),
     }
     assert (json.loads(sent.value or b"")["price"]) == 1.0
+    [stored] = bench.outbox.topic(PRICE_HISTORY)
+    assert (stored.key, json.loads(stored.value or b"")) == (
+        b"m|yes",
+        {
+            "market": "m",
+            "outcome": "YES",
+            "outcome_key": "yes",
+            "hour": format_ms(TEN),
+            "price": 1.0,
+            "prev_price": None,
+            "price_delta": 0.0,
+            "stale": False,
+            "fetched_at": format_ms(TEN + MINUTE),
+            "version": [2, TEN + MINUTE, 7],
+        },
+    )
     assert len(bench.outbox.topic(dlq(PRICE_HOURLY))) == 1
 
 

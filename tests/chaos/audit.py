@@ -50,14 +50,23 @@ def writes(dsn: str) -> list[Write]:
     return [Write(*list(row.values())[:-1], tuple(row["version"])) for row in rows]
 
 
-def rows(dsn: str) -> dict[tuple[str, datetime], dict[str, Any]]:
+def rows(dsn: str) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """``lag_signals_history`` by market and window."""
+    return _by_key(dsn, "lag_signals_history", "market", "window")
+
+
+def prices(dsn: str) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """``price_hourly`` by market, outcome and hour."""
+    return _by_key(dsn, "price_hourly", "market", "outcome_key", "hour")
+
+
+def _by_key(dsn: str, table: str, *key: str) -> dict[tuple[Any, ...], dict[str, Any]]:
     """``SELECT *`` by key, without the two clocks of the database."""
-    found = query(dsn, 'SELECT * FROM lag_signals_history ORDER BY market, "window"')
     return {
-        (row["market"], row["window"]): {
+        tuple(row[name] for name in key): {
             name: tuple(value) if name == "version" else value
             for name, value in row.items()
-            if name not in ("market", "window", "created_at", "updated_at")
+            if name not in (*key, "created_at", "updated_at")
         }
-        for row in found
+        for row in query(dsn, f"SELECT * FROM {table}")
     }

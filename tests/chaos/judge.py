@@ -1,23 +1,15 @@
 """The one judgement: what a run left behind, against what the plain model expects."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from marketlag.settings import milliseconds
-from marketlag.topics import (
-    LAG_SIGNALS,
-    PRICE_HOURLY,
-    RSS_EVENTS,
-    RSS_LATE,
-    RSS_SIGNALS,
-    TABLES,
-    changelog,
-    dlq,
-)
+from marketlag.topics import REFUSING, RSS_LATE, RSS_SIGNALS, TABLES, changelog, dlq
 from tests.chaos import audit
 from tests.chaos.arena import Arena
 from tests.chaos.oracle import Coordinates, Expected, expected, signal_of
+from tests.support import model
 
 #: Summing in another order may differ in the last digits.
 INEXACT = {"signal_zscore"}
@@ -48,16 +40,18 @@ def judge(arena: Arena) -> Verdict:
         *arena.epochs,
         arena.whole_inputs(),
         lateness=milliseconds(settings.allowed_lateness),
-        ttl=milliseconds(settings.state_ttl),
+        rules=model.Rules(ttl=milliseconds(settings.state_ttl)),
         cuts=arena.cuts,
     )
-    topics = [RSS_SIGNALS, RSS_LATE, *(dlq(t) for t in (RSS_EVENTS, PRICE_HOURLY, LAG_SIGNALS))]
+    topics = [RSS_SIGNALS, RSS_LATE, *(dlq(topic) for topic in REFUSING)]
     changelogs = [changelog(settings, name) for name in TABLES]
     left = arena.client.logs([*topics, *changelogs], arena.plan.partitions)
     rows, writes = audit.rows(arena.database.dsn), audit.writes(arena.database.dsn)
+    prices = audit.prices(arena.database.dsn)
 
     findings = Findings()
-    findings.rows(want, rows)
+    findings.rows("rows", want.rows, rows)
+    findings.rows("prices", want.prices, prices)
     findings.writes(want, writes)
     if not arena.epochs:  # what deleted topics held is not known any more
         findings.signals(want, left[RSS_SIGNALS].values())
@@ -98,16 +92,18 @@ class Findings:
         if found:
             self.problems.append(f"{len(found)} {what}: {found[:SHOWN]}")
 
-    def rows(self, want: Expected, rows: dict[Any, dict[str, Any]]) -> None:
-        missing = want.rows.keys() - rows.keys()
-        added = rows.keys() - want.rows.keys()
+    def rows(
+        self, what: str, want: Mapping[Any, dict[str, Any]], rows: Mapping[Any, dict[str, Any]]
+    ) -> None:
+        missing = want.keys() - rows.keys()
+        added = rows.keys() - want.keys()
         self.lost += len(missing)
         self.duplicated += len(added)
-        self.say("rows missing", sorted(missing))
-        self.say("rows that nothing gives", sorted(added))
+        self.say(f"{what} missing", sorted(missing))
+        self.say(f"{what} that nothing gives", sorted(added))
         differing = []
-        for key in want.rows.keys() & rows.keys():
-            expected_row, row = want.rows[key], rows[key]
+        for key in want.keys() & rows.keys():
+            expected_row, row = want[key], rows[key]
             columns = sorted(name for name in row if not _same(name, expected_row, row))
             if columns:
                 differing.append((key, {c: (expected_row.get(c), row[c]) for c in columns}))
@@ -115,7 +111,7 @@ class Findings:
                     self.lost += 1
                 else:
                     self.wrong += 1
-        self.say("rows differ (expected, found)", differing)
+        self.say(f"{what} differ (expected, found)", differing)
 
     def writes(self, want: Expected, writes: list[audit.Write]) -> None:
         """No row ever showed more than what it ends with, and none ever went back."""

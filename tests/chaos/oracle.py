@@ -19,6 +19,7 @@ class Expected(NamedTuple):
 
     Attributes:
         rows: by market and window, all columns but ``created_at`` and ``updated_at``.
+        prices: the same of ``price_hourly``, by market, outcome and hour.
         signals: each signal that may ever stand in ``rss.signals_hourly``.
         late: coordinates of the articles in ``rss.late``.
         refused: coordinates of the records in the DLQs.
@@ -26,6 +27,7 @@ class Expected(NamedTuple):
     """
 
     rows: dict[tuple[str, datetime], dict[str, Any]]
+    prices: dict[tuple[str, str, datetime], dict[str, Any]]
     signals: set[tuple[Any, ...]]
     late: set[Coordinates]
     refused: set[Coordinates]
@@ -41,13 +43,16 @@ def is_bad(record: Any) -> bool:
 
 
 def expected(
-    *epochs: Logs, lateness: int, ttl: int, cuts: Mapping[int, model.Cut] | None = None
+    *epochs: Logs,
+    lateness: int,
+    rules: model.Rules,
+    cuts: Mapping[int, model.Cut] | None = None,
 ) -> Expected:
     """What the logs give; of several epochs (topics made anew) one after the other.
 
     *cuts*: by partition of ``rss.events``, what was deleted unread.
     """
-    out = Expected({}, set(), set(), set(), final_counts=lateness == 0)
+    out = Expected({}, {}, set(), set(), set(), final_counts=lateness == 0)
     prices: dict[int, list[Any]] = {}
     emitted: dict[int, list[model.ModelSignal]] = {}
     for logs in epochs:
@@ -55,7 +60,7 @@ def expected(
             prices.setdefault(partition, []).extend(good(log))
         for partition, log in logs[RSS_EVENTS].items():
             cut = (cuts or {}).get(partition)
-            signals = model.signals_of(good(log), lateness=lateness, cut=cut)
+            signals = model.signals_of(good(log), size=rules.size, lateness=lateness, cut=cut)
             emitted.setdefault(partition, []).extend(signals.emitted)
             out.late.update((RSS_EVENTS, partition, offset) for offset in signals.late)
         for topic in (RSS_EVENTS, PRICE_HOURLY):
@@ -66,9 +71,13 @@ def expected(
                     for record in log
                     if is_bad(record) and not (cut and cut.done <= record.offset < cut.offset)
                 )
+    out.prices.update(
+        ((market, outcome, at(hour)), {**row, "fetched_at": at(row["fetched_at"])})
+        for (market, outcome, hour), row in model.price_rows(*prices.values()).items()
+    )
     for signals in emitted.values():
         out.signals.update(signal_key(signal) for signal in signals)
-        rows = model.rows_of(signals, *prices.values(), rules=model.Rules(ttl=ttl))
+        rows = model.rows_of(signals, *prices.values(), rules=rules)
         out.rows.update(
             ((market, at(start)), {"outcome": "YES", **row, "detected_at": at(row["detected_at"])})
             for (market, start), row in rows.items()

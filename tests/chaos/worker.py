@@ -23,7 +23,7 @@ import marketlag.sink
 from marketlag.engine import chunk, consumer, membership, positions, producer
 from marketlag.engine.consumer import ConsumerThread
 from marketlag.engine.tables import Store
-from marketlag.postgres import LagHistory
+from marketlag.history import History
 from marketlag.records import LagRow
 from marketlag.rules.signals import RecoveryPoint, SignalState
 
@@ -76,7 +76,7 @@ class Failpoint:
 #: Name -> where it is, and what is wrapped there.
 FAILPOINTS: dict[str, Callable[[Failpoint], None]] = {
     # Between the Postgres commit and the offset commit.
-    "after-upsert": lambda point: wrap(LagHistory, "upsert", point.after_awaiting),
+    "after-upsert": lambda point: wrap(History, "upsert", point.after_awaiting),
     # Between the changelog's flush and the offset commit.
     "before-commit": lambda point: wrap(ConsumerThread, "commit_points", point.before),
     # Right after an offset commit.

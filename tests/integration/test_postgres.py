@@ -5,14 +5,19 @@ import subprocess
 import sys
 import uuid
 from collections.abc import AsyncIterator
+from typing import Any
 
 import msgspec
 import pytest
 
 from marketlag.errors import DatabaseError
+from marketlag.event_time import MINUTE, format_ms, parse_ms
+from marketlag.history import History, lag_history, price_history
 from marketlag.migrate import migrate
-from marketlag.postgres import LagHistory
-from marketlag.records import LagRow
+from marketlag.postgres import Database
+from marketlag.records import LagRow, Price, PriceRow
+from marketlag.rules.prices import CheckedPrice, row_of
+from tests.support.logs import Record
 from tests.support.services import StoppablePostgres, on_database, query, table
 from tests.unit.test_sink import row as plain_row
 
@@ -22,7 +27,7 @@ def row(market: str = "m", version: int = 1, **fields: object) -> LagRow:
     return msgspec.structs.replace(base, **fields)
 
 
-MIGRATIONS = ["0001.lag-signals-history", "0002.api-health-log"]
+MIGRATIONS = ["0001.lag-signals-history", "0002.api-health-log", "0003.price-hourly"]
 
 
 @pytest.fixture
@@ -67,13 +72,18 @@ def test_a_database_that_cannot_be_reached_is_one_line(postgres: str) -> None:
 
 
 @pytest.fixture
-async def history(database: str) -> AsyncIterator[LagHistory]:
-    history = LagHistory(database)
-    yield history
-    await history.close()
+async def connection(database: str) -> AsyncIterator[Database]:
+    connection = Database(database)
+    yield connection
+    await connection.close()
 
 
-async def test_only_a_greater_version_replaces(history: LagHistory, database: str) -> None:
+@pytest.fixture
+def history(connection: Database) -> History[LagRow]:
+    return lag_history(connection)
+
+
+async def test_only_a_greater_version_replaces(history: History[LagRow], database: str) -> None:
     """An equal or smaller one leaves the row alone, updated_at included."""
     assert await history.upsert([row(version=5, price=0.5)]) == []
     before = await asyncio.to_thread(table, database)
@@ -86,7 +96,7 @@ async def test_only_a_greater_version_replaces(history: LagHistory, database: st
     assert after["updated_at"] > before[0]["updated_at"]
 
 
-async def test_numbers_arrive_to_the_bit(history: LagHistory, database: str) -> None:
+async def test_numbers_arrive_to_the_bit(history: History[LagRow], database: str) -> None:
     """Doubles and slugs of any length."""
     slug = "a-very-long-slug-" * 20
     tricky = 0.1 + 0.2
@@ -96,7 +106,9 @@ async def test_numbers_arrive_to_the_bit(history: LagHistory, database: str) -> 
     assert (found["signal_delta"], found["keyword_score"]) == (-5e-324, 1e300)
 
 
-async def test_a_refused_row_does_not_hold_up_its_batch(history: LagHistory, database: str) -> None:
+async def test_a_refused_row_does_not_hold_up_its_batch(
+    history: History[LagRow], database: str
+) -> None:
     """A NUL in a text, a count that is no integer of Postgres: refused for themselves."""
     rows = [row("a"), row("nul\0"), row("big", mention_count=2**40), row("z")]
     refused = await history.upsert(rows)
@@ -109,21 +121,22 @@ async def test_a_refused_row_does_not_hold_up_its_batch(history: LagHistory, dat
 
 async def test_a_missing_table_is_said_in_one_line(empty: str) -> None:
     """With the command that makes it."""
-    history = LagHistory(empty)
+    connection = Database(empty)
     with pytest.raises(DatabaseError, match="run `marketlag migrate`"):
-        await history.upsert([row()])
-    await history.close()
+        await lag_history(connection).upsert([row()])
+    await connection.close()
 
 
 async def test_workers_that_write_the_same_rows_do_not_lock_each_other_out(
     database: str,
 ) -> None:
     """Keys are in order, deadlocks and serialisation failures are tried again."""
-    histories = [LagHistory(database) for _ in range(4)]
+    connections = [Database(database) for _ in range(4)]
+    histories = [lag_history(connection) for connection in connections]
     rows = [[row(f"m{n % 20}", version=v) for n in range(100)] for v in range(40)]
     await asyncio.gather(*(history.upsert(rows[v]) for history in histories for v in range(40)))
-    for history in histories:
-        await history.close()
+    for connection in connections:
+        await connection.close()
     found = await asyncio.to_thread(table, database)
     assert [each["version"][0] for each in found] == [39] * 20
 
@@ -132,7 +145,8 @@ async def test_the_sink_waits_for_a_postgres_that_is_away() -> None:
     """Connections that broke are made anew."""
     with StoppablePostgres() as server:
         await asyncio.to_thread(migrate, server.dsn)
-        history = LagHistory(server.dsn)
+        connection = Database(server.dsn)
+        history = lag_history(connection)
         await history.upsert([row("before")])
         await asyncio.to_thread(server.pause)
         writing = asyncio.ensure_future(history.upsert([row("after")]))
@@ -142,4 +156,68 @@ async def test_the_sink_waits_for_a_postgres_that_is_away() -> None:
         assert await writing == []
         found = await asyncio.to_thread(table, server.dsn)
         assert [each["market"] for each in found] == ["after", "before"]
-        await history.close()
+        await connection.close()
+
+
+def price_row(price: float = 0.5, *, fetched: int = 1, offset: int = 1, **fields: Any) -> PriceRow:
+    """A fresh price of YES at ten, fetched so many minutes into the hour."""
+    ten = parse_ms("2025-01-01T10:00:00Z")
+    record = Record(offset, b"")
+    fetched_at = format_ms(ten + fetched * MINUTE)
+    value = {"outcome": "YES", "price_delta": 0.0, **fields}
+    checked = Price(
+        market_slug="m", price=price, event_time=format_ms(ten), fetched_at=fetched_at, **value
+    )
+    return row_of(CheckedPrice(checked, record, ten))
+
+
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize(
+    ("rows", "kept"),
+    [
+        ([price_row(0.4), price_row(0.5, stale=True, fetched=9, offset=2)], 0.4),
+        ([price_row(0.4, stale=True), price_row(0.5, offset=2)], 0.5),
+        ([price_row(0.4, fetched=2), price_row(0.5, fetched=1, offset=2)], 0.4),
+        ([price_row(0.4), price_row(0.5, offset=2)], 0.5),
+        ([price_row(0.5, offset=2), price_row(0.4)], 0.5),
+        ([price_row(0.4), price_row(0.5, outcome="yes", offset=2)], 0.5),
+    ],
+    ids=["stale-later", "fresh", "fetched-earlier", "equal", "equal-again", "folded"],
+)
+async def test_the_best_price_of_an_hour_stays(
+    connection: Database, database: str, rows: list[PriceRow], kept: float, together: bool
+) -> None:
+    """Not stale, then the latest fetch, then the later offset: in one batch and in several."""
+    history = price_history(connection)
+    for batch in [rows] if together else [[each] for each in rows]:
+        assert await history.upsert(batch) == []
+    [found] = await asyncio.to_thread(query, database, "SELECT * FROM price_hourly")
+    assert (found["price"], found["outcome_key"]) == (kept, "yes")
+
+
+async def test_a_price_that_only_repeats_the_held_one_writes_nothing(
+    connection: Database, database: str
+) -> None:
+    """As when the same history is published again, at later offsets."""
+    history = price_history(connection)
+    await history.upsert([price_row(0.4, offset=1)])
+    before = await asyncio.to_thread(query, database, "SELECT * FROM price_hourly")
+    await history.upsert([price_row(0.4, offset=7)])
+    assert await asyncio.to_thread(query, database, "SELECT * FROM price_hourly") == before
+
+
+async def test_outcomes_have_prices_of_their_own(connection: Database, database: str) -> None:
+    """Also those that no rule tracks."""
+    no = price_row(0.6, outcome="No", offset=2)
+    assert await price_history(connection).upsert([price_row(0.4), no]) == []
+    sql = "SELECT outcome, price FROM price_hourly ORDER BY outcome_key"
+    found = await asyncio.to_thread(query, database, sql)
+    assert [tuple(each) for each in found] == [("No", 0.6), ("YES", 0.4)]
+
+
+async def test_every_signal_is_in_the_view(history: History[LagRow], database: str) -> None:
+    """With the columns of the topic; a lag row holds the whole of its signal."""
+    await history.upsert([row(mention_count=3, rss_signal=1.5, keyword_score=4.5)])
+    [found] = await asyncio.to_thread(query, database, "SELECT * FROM rss_signals_hourly")
+    names = ("market", "mention_count", "keyword_score", "source_weighted_signal")
+    assert [found[name] for name in names] == ["m", 3, 4.5, 1.5]

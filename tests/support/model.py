@@ -164,6 +164,33 @@ def _newest_signals(signals: Iterable[ModelSignal], ttl: int) -> dict[tuple[str,
     return newest
 
 
+def price_rows(*logs: Sequence[Any]) -> dict[tuple[str, str, int], dict[str, Any]]:
+    """``price_hourly``: the best price of each market, outcome and hour, whatever its age."""
+    best: dict[tuple[str, str, int], dict[str, Any]] = {}
+    for log in logs:
+        for entry in log:
+            value = json.loads(entry.value) | {"offset": entry.offset}
+            if value["market_slug"] == "__heartbeat__":
+                continue
+            key = value["market_slug"], value["outcome"].lower(), ms(value["event_time"])
+            held = best.get(key)
+            if held is None or _rank(value) > _rank(held) or _is_other_of_same_rank(value, held):
+                best[key] = value
+    return {key: _price_row(value) for key, value in best.items()}
+
+
+def _price_row(price: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "outcome": price["outcome"],
+        "price": _clamped(price["price"]),
+        "prev_price": price.get("prev_price"),
+        "price_delta": price.get("price_delta") or 0.0,
+        "stale": price.get("stale", False),
+        "fetched_at": ms(price["fetched_at"]),
+        "version": (1 + _rank(price)[0], _rank(price)[1], price["offset"]),
+    }
+
+
 def _best_prices(prices: Sequence[Any], ttl: int) -> dict[tuple[str, int], dict[str, Any]]:
     clock = -(10**18)
     best: dict[tuple[str, int], dict[str, Any]] = {}

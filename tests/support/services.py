@@ -94,9 +94,12 @@ def query(dsn: str, sql: str, *args: Any) -> list[asyncpg.Record]:
     return asyncio.run(fetch())
 
 
-def table(dsn: str, *, without: tuple[str, ...] = ()) -> list[dict[str, Any]]:
-    """``lag_signals_history`` in order of its key."""
-    rows = query(dsn, 'SELECT * FROM lag_signals_history ORDER BY market, "window"')
+def table(
+    dsn: str, name: str = "lag_signals_history", *, without: tuple[str, ...] = ()
+) -> list[dict[str, Any]]:
+    """A table in order of its key."""
+    key = {"lag_signals_history": 'market, "window"', "price_hourly": "market, outcome_key, hour"}
+    rows = query(dsn, f"SELECT * FROM {name} ORDER BY {key[name]}")
     return [{k: v for k, v in row.items() if k not in without} for row in rows]
 
 

@@ -10,7 +10,8 @@ from faust.types import TP
 from marketlag.engine.chunk import Chunk
 from marketlag.engine.positions import Lease, Point
 from marketlag.errors import DatabaseError
-from marketlag.postgres import Fault, fault_of, newest
+from marketlag.history import newest
+from marketlag.postgres import Fault, fault_of
 from marketlag.records import LagRow, Refused
 from marketlag.sink import MAX_BATCHES_WAITING, Item, Sink
 from tests.support.logs import Record
@@ -54,7 +55,7 @@ class Database:
         return [(each, "23514 no") for each in rows if each.market == "bad"]
 
 
-def items(chunk: Chunk, *markets: str | None, start: int = 0) -> list[Item]:
+def items(chunk: Chunk, *markets: str | None, start: int = 0) -> list[Item[LagRow]]:
     return [
         Item(chunk, Record(start + index, b""), row(name) if name else None)
         for index, name in enumerate(markets)
@@ -81,7 +82,7 @@ async def database() -> Database:
 
 async def test_a_full_batch_is_written_at_once(database: Database) -> None:
     """The rest waits; only what is written is declared."""
-    sink = Sink(database.write, nothing_refused, max_rows=2, max_wait=3600)
+    sink = Sink(LagRow, database.write, nothing_refused, max_rows=2, max_wait=3600)
     running = asyncio.ensure_future(sink.run())
     chunk = new_chunk()
     await sink.add(items(chunk, "a", "b", "c"))
@@ -93,7 +94,7 @@ async def test_a_full_batch_is_written_at_once(database: Database) -> None:
 
 async def test_a_row_does_not_wait_longer_than_it_may(database: Database) -> None:
     """For the batch to fill."""
-    sink = Sink(database.write, nothing_refused, max_rows=100, max_wait=0.01)
+    sink = Sink(LagRow, database.write, nothing_refused, max_rows=100, max_wait=0.01)
     running = asyncio.ensure_future(sink.run())
     chunk = new_chunk()
     await sink.add(items(chunk, "a"))
@@ -104,7 +105,7 @@ async def test_a_row_does_not_wait_longer_than_it_may(database: Database) -> Non
 
 async def test_release_writes_what_waits(database: Database) -> None:
     """As when partitions are revoked or the worker stops; refused records count as done."""
-    sink = Sink(database.write, nothing_refused, max_rows=100, max_wait=3600)
+    sink = Sink(LagRow, database.write, nothing_refused, max_rows=100, max_wait=3600)
     chunk = new_chunk()
     await sink.add(items(chunk, "a", None))
     await sink.release()
@@ -115,7 +116,7 @@ async def test_release_writes_what_waits(database: Database) -> None:
 async def test_release_does_not_wait_for_a_postgres_that_is_away(database: Database) -> None:
     """Nothing is declared; the next owner reads the rows again."""
     database.up.clear()
-    sink = Sink(database.write, nothing_refused, max_rows=100, max_wait=3600)
+    sink = Sink(LagRow, database.write, nothing_refused, max_rows=100, max_wait=3600)
     chunk = new_chunk()
     await sink.add(items(chunk, "a"))
     await sink.release(timeout=0.01)
@@ -134,7 +135,7 @@ async def test_a_batch_that_failed_is_not_committed_past(database: Database) -> 
             raise DatabaseError("for good")
         return await database.write(rows)
 
-    sink = Sink(write, nothing_refused, max_rows=2, max_wait=0)
+    sink = Sink(LagRow, write, nothing_refused, max_rows=2, max_wait=0)
     chunk = new_chunk()
     await sink.add(items(chunk, *"abcdef"))
     with pytest.raises(DatabaseError):
@@ -148,7 +149,7 @@ async def test_a_batch_that_failed_is_not_committed_past(database: Database) -> 
 async def test_release_frees_an_agent_that_waits_for_room(database: Database) -> None:
     """Or neither a rebalance nor SIGTERM would get past a Postgres that is away."""
     database.up.clear()
-    sink = Sink(database.write, nothing_refused, max_rows=1, max_wait=0)
+    sink = Sink(LagRow, database.write, nothing_refused, max_rows=1, max_wait=0)
     running = asyncio.ensure_future(sink.run())
     old, new = new_chunk(), new_chunk()
     new.lease.term = 1
@@ -169,7 +170,7 @@ async def test_release_frees_an_agent_that_waits_for_room(database: Database) ->
 async def test_memory_is_bounded_while_postgres_is_away(database: Database) -> None:
     """Further chunks stay in Kafka: add waits until there is room."""
     database.up.clear()
-    sink = Sink(database.write, nothing_refused, max_rows=2, max_wait=0)
+    sink = Sink(LagRow, database.write, nothing_refused, max_rows=2, max_wait=0)
     running = asyncio.ensure_future(sink.run())
     chunk = new_chunk()
     many = [str(number) for number in range(100)]
@@ -192,7 +193,7 @@ async def test_a_row_that_is_refused_for_itself_goes_to_the_dlq(database: Databa
     async def refuse(chunk: Chunk, records: list[Refused]) -> None:
         refused.extend(records)
 
-    sink = Sink(database.write, refuse, max_rows=3, max_wait=3600)
+    sink = Sink(LagRow, database.write, refuse, max_rows=3, max_wait=3600)
     chunk = new_chunk()
     await sink.add(items(chunk, "a", "bad", "c"))
     await sink.release()

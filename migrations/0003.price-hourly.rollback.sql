@@ -1,0 +1,2 @@
+DROP VIEW rss_signals_hourly;
+DROP TABLE price_hourly;
