@@ -67,7 +67,7 @@ scaling: install ## one, two and three workers on the same log
 
 lock: ## renew requirements/*.txt from pyproject.toml (needs uv)
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--extra embedded --extra dev --custom-compile-command "make lock" \
+		--extra embedded --extra parquet --extra dev --custom-compile-command "make lock" \
 		requirements/build.in pyproject.toml -o requirements/dev.txt
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--custom-compile-command "make lock" pyproject.toml -o requirements/worker.txt

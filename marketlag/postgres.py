@@ -1,6 +1,8 @@
 """Postgres: a pool that waits for it, and what to do with each kind of error."""
 
 import enum
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import asyncpg
 import stamina
@@ -80,6 +82,21 @@ class Database:
         if self._pool is not None:
             self._pool.terminate()
             self._pool = None
+
+
+@asynccontextmanager
+async def connected(dsn: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection for a command. Raises ``DatabaseError`` for whatever Postgres has against it."""
+    try:
+        connection = await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT, statement_cache_size=0)
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
+        raise DatabaseError(f"MARKETLAG_POSTGRES_DSN: {exc or type(exc).__name__}") from None
+    try:
+        yield connection
+    except (asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
+        raise lasting(exc) from None
+    finally:
+        await connection.close(timeout=CONNECT_TIMEOUT)
 
 
 def lasting(error: Exception) -> DatabaseError:

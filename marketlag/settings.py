@@ -104,6 +104,16 @@ class Settings(BaseSettings):
     sink_max_wait: Duration = Field(
         timedelta(seconds=10), description="a row waits this long for its batch to fill"
     )
+    history_retention: Duration = Field(
+        timedelta(days=90),
+        ge=timedelta(days=1),
+        description="`marketlag prune` deletes lag rows and prices of older windows",
+    )
+    health_retention: Duration = Field(
+        timedelta(days=30),
+        ge=timedelta(days=1),
+        description="`marketlag prune` deletes older rows of `api_health_log`",
+    )
     on_truncated_log: Literal["continue", "fail"] = Field(
         "continue",
         description="when Kafka deleted records before they were read: go on without the windows "
@@ -211,6 +221,11 @@ class Settings(BaseSettings):
             raise SettingsError(
                 f"{PREFIX}BROKER_SECURITY=sasl_ssl also needs {PREFIX}BROKER_USER and "
                 f"{PREFIX}BROKER_PASSWORD"
+            )
+        if self.history_retention <= self.state_ttl:
+            raise SettingsError(
+                f"{PREFIX}HISTORY_RETENTION has to be longer than {PREFIX}STATE_TTL: until then "
+                "rows can still change, and would come back"
             )
 
     @property

@@ -1,4 +1,4 @@
-"""Progress of a replay on the terminal."""
+"""Progress on the terminal."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,17 +8,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from marketlag.replay.run import Report
 
+COLUMNS = (
+    TextColumn("{task.description:>10}"),
+    BarColumn(),
+    MofNCompleteColumn(),
+    TimeElapsedColumn(),
+)
+
 
 @contextmanager
 def progress_report(console: Console) -> Iterator[Report]:
     """A bar for each thing that is reported."""
-    columns = (
-        TextColumn("{task.description:>10}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console) as progress:
+    with Progress(*COLUMNS, console=console) as progress:
         bars = {name: progress.add_task(name, total=None) for name in ("prices", "articles")}
 
         def report(what: str, done: int, of: int) -> None:

@@ -12,8 +12,9 @@ from aiokafka.structs import RecordMetadata
 
 from marketlag import kafka
 from marketlag.embedded.broker import SAFE_UNREAD_BYTES
-from marketlag.errors import DatabaseError, ReplayError
+from marketlag.errors import ReplayError
 from marketlag.event_time import BEGINNING, format_ms, from_datetime
+from marketlag.postgres import connected
 from marketlag.records import HEARTBEAT, Heartbeat, LogRecord, PriceClock, Signal
 from marketlag.replay.inputs import Outgoing
 from marketlag.replay.progress import STAGES, Extent, Progress, UnreadBytes
@@ -253,11 +254,7 @@ class Replay:
 
 async def rows_of(settings: Settings, signals: Sequence[Signal]) -> list[asyncpg.Record]:
     """The rows of ``lag_signals_history`` for these signals, by market and window."""
-    try:
-        connection = await asyncpg.connect(settings.postgres_dsn.get_secret_value())
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
-        raise DatabaseError(f"Postgres: {exc}") from None
-    try:
+    async with connected(settings.postgres_dsn.get_secret_value()) as connection:
         return list(
             await connection.fetch(
                 """
@@ -271,8 +268,6 @@ async def rows_of(settings: Settings, signals: Sequence[Signal]) -> list[asyncpg
                 msgspec.json.encode(signals).decode(),
             )
         )
-    finally:
-        await connection.close()
 
 
 def lag_lines(rows: Sequence[asyncpg.Record], settings: Settings) -> list[dict[str, object]]:

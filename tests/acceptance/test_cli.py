@@ -26,7 +26,7 @@ def test_our_commands_stand_beside_fausts(program: Program) -> None:
         assert f"\n  {command} " in shown.stdout
 
 
-@pytest.mark.parametrize("command", ["topics", "migrate", "demo", "replay"])
+@pytest.mark.parametrize("command", ["topics", "migrate", "demo", "replay", "prune", "export"])
 def test_help_has_examples(command: str) -> None:
     """Each command shows how it is called."""
     shown = marketlag(command, "--help")

@@ -12,9 +12,11 @@ from pydantic import SecretStr
 
 import marketlag.commands.backfill
 import marketlag.commands.demo
+import marketlag.commands.export
 import marketlag.commands.markets
 import marketlag.commands.migrate
 import marketlag.commands.produce
+import marketlag.commands.prune
 import marketlag.commands.replay
 import marketlag.commands.topics  # noqa: F401 - the commands register themselves
 from marketlag.application import app
@@ -23,7 +25,7 @@ from marketlag.topics import TABLES, changelog, topic_specs
 from tests.chaos import report
 
 ROOT = Path(__file__).parents[2]
-OURS = ("backfill", "demo", "markets", "migrate", "produce", "replay", "topics")
+OURS = ("backfill", "demo", "export", "markets", "migrate", "produce", "prune", "replay", "topics")
 
 
 def default_of(value: Any) -> str:
