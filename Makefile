@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 LANES ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-kafka chaos teeth reliability lint types check cost recovery scaling feeds \
+.PHONY: help install demo test test-kafka chaos teeth reliability lint types check cost recovery scaling queries feeds \
 	lock clean
 
 help: ## this list
@@ -58,6 +58,9 @@ cost: install ## CPU of the worker against the same job as a plain Faust agent
 
 recovery: install ## from SIGKILL to the first new row, with much and little state
 	@$(BIN)/python -m bench.recovery
+
+queries: install ## the dashboards' queries on a year of rows for 500 markets
+	@$(BIN)/python -m bench.queries
 
 feeds: install ## a poll cycle of 200 feeds, one in ten failing
 	@$(BIN)/python -m bench.feeds

@@ -1,0 +1,41 @@
+"""The dashboards' queries are answered by indexes; `make queries` has their times."""
+
+import pytest
+
+from tests.support import year
+from tests.support.queries import QUERIES, plan
+from tests.support.services import new_database
+
+INDEX = {
+    "flagged hours, counted": "Index Only Scan using lag_signals_history_flagged",
+    "flagged in the last 24 hours": "lag_signals_history_flagged",
+    "a market's signal and price over a month": "Index Scan using lag_signals_history_pkey",
+    "a market's signals over a month": "Index Scan using lag_signals_history_pkey",
+    "a market's prices over a month": "Index Scan using price_hourly_pkey",
+}
+
+
+@pytest.fixture(scope="module")
+def a_year(postgres: str) -> str:
+    """Of twenty markets."""
+    dsn = new_database(postgres, "a_year")
+    assert year.fill(dsn, markets=20, days=365) == 175_200
+    return dsn
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_a_query_of_the_dashboards_is_served_by_an_index(a_year: str, name: str) -> None:
+    """No table is read from end to end."""
+    lines = "\n".join(plan(a_year, QUERIES[name]))
+    assert INDEX[name] in lines
+    assert "Seq Scan" not in lines
+
+
+@pytest.mark.parametrize(
+    ("table", "column"), [("lag_signals_history", '"window"'), ("price_hourly", "hour")]
+)
+def test_retention_finds_old_rows_by_an_index(a_year: str, table: str, column: str) -> None:
+    """A table without old rows is not read at all."""
+    sql = f"SELECT ctid FROM {table} WHERE {column} < now() - interval '360 days' LIMIT 5000"
+    lines = "\n".join(plan(a_year, sql))
+    assert "Seq Scan" not in lines
