@@ -7,8 +7,8 @@ BIN := $(VENV)/bin
 LANES ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-kafka chaos teeth reliability lint types check cost recovery scaling queries feeds \
-	lock clean
+.PHONY: help install demo test test-kafka chaos teeth reliability lint types check cost recovery scaling queries \
+	feeds lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile

@@ -9,9 +9,9 @@ from tests.support.services import new_database
 INDEX = {
     "flagged hours, counted": "Index Only Scan using lag_signals_history_flagged",
     "flagged in the last 24 hours": "lag_signals_history_flagged",
-    "a market's signal and price over a month": "Index Scan using lag_signals_history_pkey",
-    "a market's signals over a month": "Index Scan using lag_signals_history_pkey",
-    "a market's prices over a month": "Index Scan using price_hourly_pkey",
+    "a market's signal and price over a month": "lag_signals_history_pkey",
+    "a market's signals over a month": "lag_signals_history_pkey",
+    "a market's prices over a month": "price_hourly_pkey",
 }
 
 

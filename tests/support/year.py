@@ -39,7 +39,8 @@ _FILL = (
 def fill(dsn: str, *, markets: int, days: int) -> int:
     """Rows of every hour up to now, in both tables; returns how many each has.
 
-    Hour by hour, as they are written when they happen; vacuumed and analyzed, as autovacuum leaves tables that are written day by day.
+    Hour by hour, as they are written when they happen; vacuumed and analyzed, as autovacuum leaves
+    tables that are written day by day.
     """
     for statement in _FILL:
         query(dsn, statement, markets, days)
