@@ -90,6 +90,7 @@ async def producer(settings: Settings) -> AsyncIterator[AIOKafkaProducer]:
     client = AIOKafkaProducer(
         **client_options(settings),
         acks="all",
+        enable_idempotence=True,
         linger_ms=5,
         max_batch_size=MAX_BATCH_BYTES,
         max_request_size=2 * DLQ_MAX_BYTES + RECORD_OVERHEAD,
@@ -102,7 +103,12 @@ async def producer(settings: Settings) -> AsyncIterator[AIOKafkaProducer]:
 async def consumer(settings: Settings) -> AsyncIterator[AIOKafkaConsumer]:
     """A consumer outside any group."""
     client = AIOKafkaConsumer(
-        **client_options(settings), enable_auto_commit=False, auto_offset_reset="earliest"
+        **client_options(settings),
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        # Commands read to an end that is known. What they ask next stands behind a fetch that
+        # waits for more.
+        fetch_max_wait_ms=50,
     )
     async with _started(client, settings) as started:
         yield started

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 import marketlag.commands.backfill
 import marketlag.commands.demo
+import marketlag.commands.dlq
 import marketlag.commands.export
 import marketlag.commands.markets
 import marketlag.commands.migrate
@@ -25,7 +26,18 @@ from marketlag.topics import TABLES, changelog, topic_specs
 from tests.chaos import report
 
 ROOT = Path(__file__).parents[2]
-OURS = ("backfill", "demo", "export", "markets", "migrate", "produce", "prune", "replay", "topics")
+OURS = (
+    "backfill",
+    "demo",
+    "dlq",
+    "export",
+    "markets",
+    "migrate",
+    "produce",
+    "prune",
+    "replay",
+    "topics",
+)
 
 
 def default_of(value: Any) -> str:

@@ -1,0 +1,1 @@
+"""What was refused, and why: read from the DLQs, and published again."""
