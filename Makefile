@@ -8,7 +8,7 @@ LANES ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-kafka chaos teeth reliability lint types check cost recovery scaling queries \
-	feeds lock clean
+	state feeds lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
@@ -58,6 +58,9 @@ cost: install ## CPU of the worker against the same job as a plain Faust agent
 
 recovery: install ## from SIGKILL to the first new row, with much and little state
 	@$(BIN)/python -m bench.recovery
+
+state: install ## what is kept of 60 days of news, day by day
+	@$(BIN)/python -m bench.state
 
 queries: install ## the dashboards' queries on a year of rows for 500 markets
 	@$(BIN)/python -m bench.queries
