@@ -6,7 +6,7 @@ value      ``rules.baseline.Baseline``: windows with articles, mean and deviatio
 window     hopping, 24 h by the setting ``WINDOW``; of all that there are, those are written that
            end where a window with articles begins, since no other is ever asked for
 written    by ``agents/lag.py`` alone, with the window's fact and whenever one before it changes
-retention  until both topics' committed clocks are ``STATE_TTL`` past its end
+retention  until both topics' committed clocks are ``STATE_TTL`` and an hour past its end
 changelog  ``<APP_ID>-rss_baseline-changelog``, compacted
 =========  ==========================================================================
 """

@@ -160,7 +160,8 @@ def expire(state: LagState, committed: int, ttl: int) -> Expired:
     """Drop what no record can need any more; *committed* is the lesser committed clock (ms).
 
     Of each market the newest window before the horizon stays for one more TTL: LAG, max and the
-    version are carried on from it. Windows stay a day longer than prices, for the baseline.
+    version are carried on from it. Windows stay a day longer than prices, for the baseline, and
+    with their baselines an hour: at its end, a window can join the price of the hour after it.
     """
     out = Expired()
     horizon = tumbling(committed - ttl, HOUR)
@@ -174,12 +175,13 @@ def expire(state: LagState, committed: int, ttl: int) -> Expired:
             out.prices.append((market, hour))
         if not known:
             del state.prices[market]
+    windows_from = horizon - HOUR
     for market in list(state.hours):
         hours = state.hours[market]
-        for start in [start for start in hours.baselines if start < horizon]:
+        for start in [start for start in hours.baselines if start < windows_from]:
             del hours.baselines[start]
             out.baselines.append((market, start))
-        gone = _windows_gone(hours.starts, horizon, ttl)
+        gone = _windows_gone(hours.starts, windows_from - min(BASELINE_MS, ttl), ttl)
         out.hours += [(market, start) for start in hours.starts[:gone]]
         del hours.starts[:gone], hours.facts[:gone]
         if not hours.starts and not hours.baselines:
@@ -187,9 +189,8 @@ def expire(state: LagState, committed: int, ttl: int) -> Expired:
     return out
 
 
-def _windows_gone(starts: list[int], horizon: int, ttl: int) -> int:
+def _windows_gone(starts: list[int], needed_from: int, ttl: int) -> int:
     """How many of a market's oldest windows nothing can need any more."""
-    needed_from = horizon - min(BASELINE_MS, ttl)
     gone = max(0, bisect_left(starts, needed_from) - 1)
     if starts and starts[gone] < needed_from - ttl:
         gone += 1

@@ -40,7 +40,12 @@ def judge(arena: Arena) -> Verdict:
         *arena.epochs,
         arena.whole_inputs(),
         lateness=milliseconds(settings.allowed_lateness),
-        rules=model.Rules(ttl=milliseconds(settings.state_ttl)),
+        rules=model.Rules(
+            size=milliseconds(settings.window),
+            ttl=milliseconds(settings.state_ttl),
+            price_at=settings.price_at,
+            signal_rule=settings.signal_rule,
+        ),
         cuts=arena.cuts,
     )
     topics = [RSS_SIGNALS, RSS_LATE, *(dlq(topic) for topic in REFUSING)]

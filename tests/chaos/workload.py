@@ -53,6 +53,10 @@ def plan(seed: int) -> Plan:
             "state_ttl": rng.choice(["12h", "1d", "7d"]),
             "sink_max_rows": rng.choice(["7", "50", "100"]),
             "fetch_max_records": rng.choice(["40", "300", "4000"]),
+            # By number, so that what else a seed decides stays what it was.
+            "window": "1h" if seed % 4 else "15m",
+            "price_at": "window_start" if seed % 5 else "window_end",
+            "signal_rule": "absolute" if seed % 7 else "either",
         },
     )
 

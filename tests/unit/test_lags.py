@@ -291,11 +291,11 @@ def test_expiry_waits_for_both_committed_clocks_and_keeps_what_carries_on() -> N
 
 
 def test_expiry_forgets_a_market_that_went_quiet() -> None:
-    """Nothing of it is left after two TTLs and a day."""
+    """Nothing of it is left after two TTLs, a day and an hour."""
     join = Joined()
     join.signals(signal(TEN))
     assert expire(join.state, TEN + 14 * DAY, RULES.ttl).hours == []
-    assert expire(join.state, TEN + 15 * DAY + HOUR, RULES.ttl).hours == [("m", TEN)]
+    assert expire(join.state, TEN + 15 * DAY + 2 * HOUR, RULES.ttl).hours == [("m", TEN)]
     assert join.state.hours == {}
 
 
