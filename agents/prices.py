@@ -46,7 +46,7 @@ async def prices(chunks: StreamT[Chunk]) -> None:
             out = check_all(chunk.records, clock.time)
             for checked in out.prices:
                 await send_price(chunk, checked)
-                await send_row(checked)
+                await send_row(chunk, checked)
             if out.clock > clock.time:
                 clock.time = out.clock
                 await tell_clock(chunk, out.clock)
@@ -68,8 +68,8 @@ async def send_price(chunk: Chunk, checked: CheckedPrice) -> None:
     )
 
 
-async def send_row(checked: CheckedPrice) -> None:
-    row = row_of(checked)
+async def send_row(chunk: Chunk, checked: CheckedPrice) -> None:
+    row = row_of(checked, chunk.partition)
     await app.sender.publish(
         PRICE_HISTORY,
         msgspec.json.encode(row),

@@ -1,7 +1,7 @@
 """The tables that the sink writes: one upsert a batch, and only a greater version replaces."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Generic, Protocol, Self, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import asyncpg
 import msgspec
@@ -11,25 +11,26 @@ from marketlag.records import LagRow, PriceRow
 
 
 class VersionedRow(Protocol):
-    """A row with a key, that knows whether it replaces another of the same key."""
+    """A row with its key, and what orders the versions of it."""
 
     @property
     def key(self) -> tuple[str, ...]: ...
-    def replaces(self, held: Self) -> bool: ...
+    @property
+    def version(self) -> tuple[int, ...]: ...
 
 
 Row = TypeVar("Row", bound=VersionedRow)
 
 
 def newest(rows: Iterable[Row]) -> list[Row]:
-    """One row per key, the one that replaces the others, in order of the key.
+    """One row per key, the one of the greatest version, in order of the key.
 
     A statement may touch a key once; the order keeps two workers from locking each other out.
     """
     best: dict[tuple[str, ...], Row] = {}
     for row in rows:
         held = best.get(row.key)
-        if held is None or row.replaces(held):
+        if held is None or row.version > held.version:
             best[row.key] = row
     return [best[key] for key in sorted(best)]
 
@@ -40,21 +41,13 @@ class History(Generic[Row]):
     Args:
         columns: names, those of the rows' fields, and types in Postgres.
         key: the columns of the primary key.
-        unless: columns; where all of them are equal, nothing is replaced. ``version[1:2]`` is its
-            first two parts.
     """
 
     def __init__(
-        self,
-        database: Database,
-        table: str,
-        columns: Mapping[str, str],
-        *,
-        key: Sequence[str],
-        unless: Sequence[str] = (),
+        self, database: Database, table: str, columns: Mapping[str, str], *, key: Sequence[str]
     ) -> None:
         self._database = database
-        self._upsert = _upsert(table, columns, key, unless)
+        self._upsert = _upsert(table, columns, key)
 
     async def upsert(self, rows: Sequence[Row]) -> list[tuple[Row, str]]:
         """Write *rows*; a row only replaces an older version of itself.
@@ -74,23 +67,17 @@ class History(Generic[Row]):
         return []
 
 
-def _upsert(
-    table: str, columns: Mapping[str, str], key: Sequence[str], unless: Sequence[str]
-) -> str:
+def _upsert(table: str, columns: Mapping[str, str], key: Sequence[str]) -> str:
     names = ", ".join(f'"{name}"' for name in columns)
     types = ", ".join(f'"{name}" {kind}' for name, kind in columns.items())
     replaced = ", ".join(f'"{name}" = excluded."{name}"' for name in columns if name not in key)
-    differs = ""
-    if unless:
-        new, old = (", ".join(f"{side}.{name}" for name in unless) for side in ("excluded", "held"))
-        differs = f" AND ({new}) IS DISTINCT FROM ({old})"
     # Only names from this file go in; the rows are the statement's argument.
     return f"""
         INSERT INTO {table} AS held ({names})
         SELECT {names} FROM json_to_recordset($1::json) AS row ({types})
         ON CONFLICT ({", ".join(f'"{name}"' for name in key)}) DO UPDATE
         SET {replaced}, updated_at = now()
-        WHERE excluded.version > held.version{differs}
+        WHERE excluded.version > held.version
     """  # noqa: S608
 
 
@@ -142,5 +129,4 @@ def price_history(database: Database) -> History[PriceRow]:
             "version": "bigint[]",
         },
         key=("market", "outcome_key", "hour"),
-        unless=("version[1:2]", "price", "prev_price", "price_delta"),
     )

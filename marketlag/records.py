@@ -5,7 +5,7 @@ and msgspec refuses both, so every number decoded here is finite.
 """
 
 from collections.abc import Sequence
-from typing import Protocol, Self
+from typing import Protocol
 
 import msgspec
 
@@ -160,15 +160,12 @@ class LagRow(msgspec.Struct, frozen=True, kw_only=True):
     def key(self) -> tuple[str, ...]:
         return self.market, self.window
 
-    def replaces(self, held: Self) -> bool:
-        return self.version > held.version
-
 
 class PriceRow(msgspec.Struct, frozen=True, kw_only=True):
     """``polymarket.price_history`` and a row of ``price_hourly``; of every outcome.
 
     ``outcome_key`` is the outcome case-folded. ``version`` is (freshness, ``fetched_at`` in ms,
-    offset in ``polymarket.price_hourly``); a price that only repeats the held one replaces nothing.
+    offset and partition in ``polymarket.price_hourly``).
     """
 
     market: str
@@ -180,18 +177,11 @@ class PriceRow(msgspec.Struct, frozen=True, kw_only=True):
     price_delta: float
     stale: bool
     fetched_at: str
-    version: tuple[int, int, int]
+    version: tuple[int, int, int, int]
 
     @property
     def key(self) -> tuple[str, ...]:
         return self.market, self.outcome_key, self.hour
-
-    def replaces(self, held: Self) -> bool:
-        return self.version > held.version and self._content != held._content
-
-    @property
-    def _content(self) -> tuple[object, ...]:
-        return self.version[:2], self.price, self.prev_price, self.price_delta
 
 
 def readable(record: LogRecord) -> bytes:

@@ -13,7 +13,7 @@ CREATE TABLE price_hourly (
     fetched_at   timestamptz      NOT NULL,
     created_at   timestamptz      NOT NULL DEFAULT now(),
     updated_at   timestamptz      NOT NULL DEFAULT now(),
-    -- Freshness, fetched_at (ms), offset; only a greater one replaces a row.
+    -- Freshness, fetched_at (ms), offset, partition; only a greater one replaces a row.
     version      bigint[]         NOT NULL,
     PRIMARY KEY (market, outcome_key, hour)
 );
@@ -21,7 +21,8 @@ CREATE TABLE price_hourly (
 -- All markets over a period; retention.
 CREATE INDEX price_hourly_hour ON price_hourly (hour);
 
--- Each signal gives one row of lag_signals_history, which holds all of it.
+-- A signal that is not older than the state kept gives one row of lag_signals_history, which holds
+-- all of it.
 CREATE VIEW rss_signals_hourly AS
 SELECT
     market,

@@ -51,7 +51,7 @@ class PriceFact(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
     Attributes:
         fetched_at: ms.
-        offset: of the record in ``polymarket.price_hourly``.
+        offset, source: of the record in ``polymarket.price_hourly``, and its partition there.
         tie: how many prices of the same rank and another content it replaced.
         timestamp: Kafka timestamp of that record (ms).
     """
@@ -64,10 +64,16 @@ class PriceFact(msgspec.Struct, array_like=True, frozen=True, gc=False):
     offset: int
     timestamp: int
     tie: int = 0
+    source: int = -1
 
     @property
     def rank(self) -> tuple[bool, int]:
         return not self.stale, self.fetched_at
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Orders prices of one rank: in one partition, the later counts."""
+        return self.offset, self.source
 
     @property
     def content(self) -> tuple[float, float | None, float]:
@@ -143,7 +149,7 @@ def better(known: PriceFact | None, new: PriceFact) -> PriceFact:
     """
     if known is None or new.rank > known.rank:
         return new
-    if new.rank == known.rank and new.offset > known.offset and new.content != known.content:
+    if new.rank == known.rank and new.place > known.place and new.content != known.content:
         return msgspec.structs.replace(new, tie=known.tie + 1)
     return known
 

@@ -13,7 +13,7 @@ Whatever the interleaving of the two topics, and however often a record is deliv
 the greatest version is the same.
 """
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal, NamedTuple
@@ -129,10 +129,9 @@ def fold_signals(
         changed[market].append(start)
     for market, starts in changed.items():
         join = _Join(state, rules, market, tracked(market), state.hours[market])
-        for start, baseline in _recompute_baselines(join, starts):
-            out.baselines[market, start] = baseline
         for hour, row in _recompute(join, starts):
             out.hours[market, hour.start] = hour
+            out.baselines[market, hour.start] = state.hours[market].baselines[hour.start]
             out.rows.append(row)
     return out
 
@@ -152,7 +151,7 @@ def fold_prices(
                 continue
             price = _decode_price(record.value or b"")
             hour = parse_ms(price.event_time)
-            fact = _price_fact(price, record)
+            fact = _price_fact(price, record, source)
             clock = int(_header(record, SOURCE_CLOCK) or state.price_clocks.get(source, hour))
         except (msgspec.DecodeError, ValueError) as exc:
             out.refused.append(Refused(record, undecodable(exc)))
@@ -180,7 +179,7 @@ def _header(record: LogRecord, name: str) -> bytes | None:
     return dict(record.headers).get(name)
 
 
-def _price_fact(price: Price, record: LogRecord) -> PriceFact:
+def _price_fact(price: Price, record: LogRecord, source: int) -> PriceFact:
     source_offset = _header(record, SOURCE_OFFSET)
     return PriceFact(
         price=price.price,
@@ -190,6 +189,7 @@ def _price_fact(price: Price, record: LogRecord) -> PriceFact:
         fetched_at=parse_ms(price.fetched_at or price.event_time),
         offset=int(source_offset) if source_offset else record.offset,
         timestamp=record.timestamp,
+        source=source,
     )
 
 
@@ -218,7 +218,10 @@ def price_hour(start: int, rules: LagRules) -> int:
 
 
 def _recompute(join: _Join, changed: list[int]) -> Iterator[tuple[HourFact, TimedRow]]:
-    """Carry LAG and max on from the first *changed* window to all that depend on one of them."""
+    """Carry LAG and max on from the first *changed* window to all that depend on one of them.
+
+    And the baselines, which look back less far than LAG and max are carried.
+    """
     hours = join.hours
     first = bisect_left(hours.starts, min(changed))
     last_changed = max(changed)
@@ -233,27 +236,16 @@ def _recompute(join: _Join, changed: list[int]) -> Iterator[tuple[HourFact, Time
             fact.max_delta = max(previous.max_delta, fact.signal - previous.signal, 0.0)
             fact.mentions = previous.mentions + fact.count
             fact.newest = max(previous.newest, fact.closed_at)
+        hours.baselines[fact.start] = _baseline(join, fact)
         yield fact, _row(join, fact, previous)
         previous = fact
 
 
-def _recompute_baselines(join: _Join, changed: list[int]) -> Iterator[tuple[int, Baseline]]:
-    """The baselines of the *changed* windows, and of those that have one of them before them.
-
-    In another chunk some of these windows may have come already, so each is given again.
-    """
-    hours, span = join.hours, join.rules.baseline
-    first = bisect_left(hours.starts, min(changed))
-    last = bisect_right(hours.starts, max(changed) + span)
-    for start in hours.starts[first:last]:
-        hours.baselines[start] = _baseline(join, start)
-        yield start, hours.baselines[start]
-
-
-def _baseline(join: _Join, start: int) -> Baseline:
+def _baseline(join: _Join, fact: HourFact) -> Baseline:
     starts = join.hours.starts
-    low, high = bisect_left(starts, start - join.rules.baseline), bisect_left(starts, start)
-    return baseline_of([fact.signal for fact in join.hours.facts[low:high]])
+    low = bisect_left(starts, fact.start - join.rules.baseline)
+    high = bisect_left(starts, fact.start)
+    return baseline_of([each.signal for each in join.hours.facts[low:high]], fact.mentions)
 
 
 def _row(join: _Join, fact: HourFact, previous: HourFact | None) -> TimedRow:
@@ -264,8 +256,10 @@ def _row(join: _Join, fact: HourFact, previous: HourFact | None) -> TimedRow:
     price_delta = price.delta if price else 0.0
     signal_delta = None if previous is None else fact.signal - previous.signal
     detected_at = max(fact.newest, price.timestamp) if price else fact.newest
-    # Facts that an older version wrote have no baseline beside them.
-    baseline = hours.baselines.get(fact.start) or _baseline(join, fact.start)
+    baseline = hours.baselines.get(fact.start)
+    if baseline is None or baseline.mentions != fact.mentions:
+        # The tables' changelogs have no common order: a worker may have died between the two.
+        baseline = _baseline(join, fact)
     relative = zscore(fact.signal, baseline)
     row = LagRow(
         market=market,

@@ -109,8 +109,11 @@ def check_all(records: Iterable[LogRecord], clock: int = BEGINNING) -> PriceOutp
     return out
 
 
-def row_of(checked: CheckedPrice) -> PriceRow:
-    """The row of ``price_hourly``: of several for an hour the same one wins as in the join."""
+def row_of(checked: CheckedPrice, partition: int) -> PriceRow:
+    """The row of ``price_hourly``: of several for an hour the same one wins as in the join.
+
+    *partition* is that of ``polymarket.price_hourly``.
+    """
     price = checked.price
     fetched_at = price.fetched_at or price.event_time
     return PriceRow(
@@ -123,5 +126,5 @@ def row_of(checked: CheckedPrice) -> PriceRow:
         price_delta=price.price_delta or 0.0,
         stale=price.stale,
         fetched_at=fetched_at,
-        version=(1 if price.stale else 2, parse_ms(fetched_at), checked.record.offset),
+        version=(1 if price.stale else 2, parse_ms(fetched_at), checked.record.offset, partition),
     )

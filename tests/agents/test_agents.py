@@ -130,7 +130,7 @@ async def test_job_2_keys_prices_by_market(bench: Bench) -> None:
             "price_delta": 0.0,
             "stale": False,
             "fetched_at": format_ms(TEN + MINUTE),
-            "version": [2, TEN + MINUTE, 7],
+            "version": [2, TEN + MINUTE, 7, 0],
         },
     )
     assert len(bench.outbox.topic(dlq(PRICE_HOURLY))) == 1
@@ -206,7 +206,7 @@ async def test_job_3_judges_a_price_that_comes_later_by_the_baseline_it_kept(
     await bench.run(lag, RSS_SIGNALS, signals)
     kept = {start + DAY: baseline for _, start, baseline in rss_baseline.facts(0)}
     assert [kept[hour].count for hour in hours] == [0, 1, 2, 3]
-    assert kept[hours[3]] == Baseline(3, 2.0, (2 / 3) ** 0.5)
+    assert kept[hours[3]] == Baseline(3, 2.0, (2 / 3) ** 0.5, mentions=4)
     bench.begin((RSS_SIGNALS, Point(4, clocks(hours[3]))), (PRICE_NORMALIZED, Point(0)))
     await bench.run(lag, PRICE_NORMALIZED, log(price(hours[3], 0.4)))
     rows = [json.loads(each.value or b"") for each in bench.outbox.topic(LAG_SIGNALS)]

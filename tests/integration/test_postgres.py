@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from marketlag.errors import DatabaseError
 from marketlag.event_time import MINUTE, format_ms, parse_ms
@@ -168,7 +170,7 @@ def price_row(price: float = 0.5, *, fetched: int = 1, offset: int = 1, **fields
     checked = Price(
         market_slug="m", price=price, event_time=format_ms(ten), fetched_at=fetched_at, **value
     )
-    return row_of(CheckedPrice(checked, record, ten))
+    return row_of(CheckedPrice(checked, record, ten), partition=0)
 
 
 @pytest.mark.parametrize("together", [True, False])
@@ -195,15 +197,27 @@ async def test_the_best_price_of_an_hour_stays(
     assert (found["price"], found["outcome_key"]) == (kept, "yes")
 
 
-async def test_a_price_that_only_repeats_the_held_one_writes_nothing(
-    connection: Database, database: str
+@given(data=st.data())
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+async def test_prices_end_the_same_however_they_are_batched_and_repeated(
+    connection: Database, database: str, data: st.DataObject
 ) -> None:
-    """As when the same history is published again, at later offsets."""
+    """Equal ones in turn, of one rank: the latest stays, whatever a previous owner writes again."""
+    count = data.draw(st.integers(1, 6))
+    contents = data.draw(st.lists(st.sampled_from([0.4, 0.5]), min_size=count, max_size=count))
+    prices = [price_row(content, offset=offset) for offset, content in enumerate(contents)]
     history = price_history(connection)
-    await history.upsert([price_row(0.4, offset=1)])
-    before = await asyncio.to_thread(query, database, "SELECT * FROM price_hourly")
-    await history.upsert([price_row(0.4, offset=7)])
-    assert await asyncio.to_thread(query, database, "SELECT * FROM price_hourly") == before
+    slices = st.tuples(st.integers(0, count), st.integers(0, count)).map(sorted)
+    repeats = [(0, count), *data.draw(st.lists(slices, max_size=4), label="repeated")]
+    await connection.execute("TRUNCATE price_hourly")
+    for first, last in repeats:
+        cut = data.draw(st.integers(first, last), label="cut")
+        for batch in (prices[first:cut], prices[cut:last]):
+            await history.upsert(batch)
+    [found] = await asyncio.to_thread(query, database, "SELECT * FROM price_hourly")
+    assert (found["price"], tuple(found["version"])) == (contents[-1], prices[-1].version)
 
 
 async def test_outcomes_have_prices_of_their_own(connection: Database, database: str) -> None:

@@ -167,14 +167,14 @@ def _newest_signals(signals: Iterable[ModelSignal], ttl: int) -> dict[tuple[str,
 def price_rows(*logs: Sequence[Any]) -> dict[tuple[str, str, int], dict[str, Any]]:
     """``price_hourly``: the best price of each market, outcome and hour, whatever its age."""
     best: dict[tuple[str, str, int], dict[str, Any]] = {}
-    for log in logs:
+    for partition, log in enumerate(logs):
         for entry in log:
-            value = json.loads(entry.value) | {"offset": entry.offset}
+            value = json.loads(entry.value) | {"place": (entry.offset, partition)}
             if value["market_slug"] == "__heartbeat__":
                 continue
             key = value["market_slug"], value["outcome"].lower(), ms(value["event_time"])
-            held = best.get(key)
-            if held is None or _rank(value) > _rank(held) or _is_other_of_same_rank(value, held):
+            rank = *_rank(value), value["place"]
+            if key not in best or rank > (*_rank(best[key]), best[key]["place"]):
                 best[key] = value
     return {key: _price_row(value) for key, value in best.items()}
 
@@ -187,7 +187,7 @@ def _price_row(price: dict[str, Any]) -> dict[str, Any]:
         "price_delta": price.get("price_delta") or 0.0,
         "stale": price.get("stale", False),
         "fetched_at": ms(price["fetched_at"]),
-        "version": (1 + _rank(price)[0], _rank(price)[1], price["offset"]),
+        "version": (1 + _rank(price)[0], _rank(price)[1], *price["place"]),
     }
 
 

@@ -5,6 +5,7 @@ can be tried.
 """
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -18,6 +19,7 @@ from marketlag.rules.signals import RecoveryPoint, SignalState, fold
 from tests.support.logs import Record
 
 AS_THE_ORIGINAL = LagRules()
+TABLES = ("hours", "baselines", "prices")
 
 
 class Job1:
@@ -105,6 +107,12 @@ class Tables(msgspec.Struct):
     baselines: dict[tuple[str, int], Any] = msgspec.field(default_factory=dict)
     prices: dict[tuple[str, int], Any] = msgspec.field(default_factory=dict)
 
+    def copy(self) -> "Tables":
+        return copy.deepcopy(self)
+
+
+Write = tuple[tuple[str, int], Any]
+
 
 class Job3:
     """Signals and prices to rows; facts in tables, rows upserted by version."""
@@ -119,13 +127,21 @@ class Job3:
         """Begin anew: no commits, no tables. The database stays."""
         self.tables = Tables()
         self.confirmed = Tables()
+        self.unconfirmed: dict[str, list[Write]] = {name: [] for name in TABLES}
         self.committed: list[tuple[int, dict[int, int]]] = [(0, {}), (0, {})]
         self.restart(keep_local=True)
 
-    def restart(self, *, keep_local: bool) -> None:
-        """After a crash: with RocksDB as it was, or rebuilt from what the changelog surely has."""
+    def restart(self, *, keep_local: bool, arrived: Sequence[int] = (0, 0, 0)) -> None:
+        """After a crash: with RocksDB as it was, or rebuilt from the changelogs.
+
+        These have what was confirmed, and each, for itself, so many of the writes since: their
+        brokers may differ. What has not arrived is in no changelog, also where RocksDB has it.
+        """
+        for (name, writes), count in zip(self.unconfirmed.items(), arrived, strict=True):
+            _apply(getattr(self.confirmed, name), writes[:count])
+        self.unconfirmed = {name: [] for name in TABLES}
         if not keep_local:
-            self.tables = copy.deepcopy(self.confirmed)
+            self.tables = self.confirmed.copy()
         self.positions = [offset for offset, _ in self.committed]
         signals, prices = (clocks for _, clocks in self.committed)
         self.state = LagState(signals.get(0, BEGINNING), prices)
@@ -141,30 +157,40 @@ class Job3:
         chunk = self.logs[topic][position : position + count]
         clocks = [min(known.values(), default=BEGINNING) for _, known in self.committed]
         expired = expire(self.state, min(clocks), self.rules.ttl)
-        for key in expired.hours:
-            del self.tables.hours[key]
-        for key in expired.baselines:
-            del self.tables.baselines[key]
-        for key in expired.prices:
-            del self.tables.prices[key]
+        for name in TABLES:
+            self._write(name, [(key, None) for key in getattr(expired, name)])
         rule: Any = (fold_signals, fold_prices)[topic]
         out = rule(self.state, chunk, self.rules, Tracked())
-        self.tables.hours |= {key: copy.copy(fact) for key, fact in out.hours.items()}
-        self.tables.baselines |= out.baselines
-        self.tables.prices |= out.prices
+        for name in TABLES:
+            facts = getattr(out, name).items()
+            self._write(name, [(key, copy.copy(fact)) for key, fact in facts])
         for timed in out.rows:
             key = timed.row.market, timed.row.window
             if key not in self.rows or timed.row.version > self.rows[key].version:
                 self.rows[key] = timed.row
         self.positions[topic] += len(chunk)
 
+    def _write(self, name: str, writes: list[Write]) -> None:
+        _apply(getattr(self.tables, name), writes)
+        self.unconfirmed[name] += writes
+
     def commit(self) -> None:
-        """A strict flush goes before it, so the changelog has all that is in the tables."""
-        self.confirmed = copy.deepcopy(self.tables)
+        """A strict flush goes before it, so the changelogs have all that was written."""
+        for name, writes in self.unconfirmed.items():
+            _apply(getattr(self.confirmed, name), writes)
+        self.unconfirmed = {name: [] for name in TABLES}
         self.committed = [
             (self.positions[0], {0: self.state.signal_clock}),
             (self.positions[1], dict(self.state.price_clocks)),
         ]
+
+
+def _apply(table: dict[tuple[str, int], Any], writes: Sequence[Write]) -> None:
+    for key, fact in writes:
+        if fact is None:
+            table.pop(key, None)
+        else:
+            table[key] = fact
 
 
 class Simulation:

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from marketlag.event_time import DAY, HOUR, MINUTE
 from marketlag.rules.baseline import Baseline, baseline_of, zscore
-from marketlag.rules.lags import LagRules
-from marketlag.windows import hopping
-from tests.support.logs import at, price
+from marketlag.rules.facts import LagState
+from marketlag.rules.lags import LagRules, Tracked, fold_prices
+from tests.support.logs import at, log, price
 from tests.unit.test_lags import Joined, signal
 
 TEN = at("10:00")
@@ -46,21 +46,22 @@ def test_the_baseline_is_the_hopping_window_that_ends_where_the_window_begins() 
     start = TEN + DAY
     values = {TEN - HOUR: 99.0, TEN: 1.0, TEN + HOUR: 2.0, start - HOUR: 3.0, start: 4.0}
     out = join.signals(*[signal(at_, value) for at_, value in values.items()])
-    assert out.baselines["m", start] == Baseline(3, 2.0, (2 / 3) ** 0.5)
+    assert out.baselines["m", start] == Baseline(3, 2.0, (2 / 3) ** 0.5, mentions=5)
     assert join.row(start).signal_zscore == pytest.approx(2.0 / (2 / 3) ** 0.5)
 
 
 @pytest.mark.parametrize("size", [MINUTE, 5 * MINUTE, 15 * MINUTE, HOUR])
 def test_it_holds_the_windows_that_faust_and_flink_put_into_it(size: int) -> None:
-    """By the hops that HOP(24 h, window) assigns, of which one ends where each window begins."""
+    """By the hops that Faust assigns, of which one ends where each window begins."""
     join = Joined(LagRules(window=size))
     starts = [TEN + index * size * step for step in (1, 7, 100) for index in range(5)]
     out = join.signals(*[signal(start, 1.0 + start % 7) for start in sorted(set(starts))])
     hop = HoppingWindow(DAY / 1000, size / 1000)
     for (_, start), baseline in out.baselines.items():
-        inside = [each for each in set(starts) if start - DAY in hopping(each, DAY, size)]
+        ending_here = hop.current((start - DAY) / 1000)
+        inside = [each for each in set(starts) if ending_here in hop.ranges(each / 1000)]
         assert baseline.count == len(inside)
-        assert hop.current((start - DAY) / 1000)[0] == (start - DAY) / 1000
+        assert ending_here[0] == (start - DAY) / 1000
 
 
 def test_a_correction_changes_the_baselines_of_the_24_hours_after_it_and_no_other() -> None:
@@ -68,11 +69,30 @@ def test_a_correction_changes_the_baselines_of_the_24_hours_after_it_and_no_othe
     join = Joined()
     hours = [TEN + n * HOUR for n in range(60)]
     join.signals(*[signal(hour, float(n % 5)) for n, hour in enumerate(hours)])
-    before = {hour: join.state.hours["m"].baselines[hour] for hour in hours}
+    before = {hour: join.state.hours["m"].baselines[hour].mean for hour in hours}
     out = join.signals(signal(hours[20], 9.0, count=2))
-    after = {hour: join.state.hours["m"].baselines[hour] for hour in hours}
-    assert [start for _, start in out.baselines] == hours[20:45]
+    after = {hour: join.state.hours["m"].baselines[hour].mean for hour in hours}
     assert [hour for hour in hours if after[hour] != before[hour]] == hours[21:45]
+    assert [start for _, start in out.baselines] == hours[20:]
+    assert [each.mentions for each in out.baselines.values()] == list(range(22, 62))
+
+
+def test_a_baseline_that_lags_behind_its_window_is_not_believed() -> None:
+    """As after a crash between the two tables' changelogs, with a price read before the rest."""
+    hours = [TEN + n * HOUR for n in range(6)]
+    values = [1.0, 1.1, 0.9, 1.0, 1.1, 2.0]
+    whole = Joined()
+    whole.signals(*[signal(hour, value) for hour, value in zip(hours, values, strict=True)])
+    before = dict(whole.state.hours["m"].baselines)
+    whole.signals(signal(hours[1], 5.0, count=2))
+    crashed = LagState()
+    for fact in whole.state.hours["m"].facts:
+        crashed.load_hour("m", fact)
+    for start, baseline in before.items():
+        crashed.load_baseline("m", start, baseline)
+    whole.prices(price(hours[5], 0.4))
+    [timed] = fold_prices(crashed, log(price(hours[5], 0.4)), whole.rules, Tracked()).rows
+    assert timed.row == whole.row(hours[5])
 
 
 def test_a_price_that_comes_later_leaves_the_zscore_alone() -> None:

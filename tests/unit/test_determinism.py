@@ -92,7 +92,10 @@ def live(simulation: Simulation, data: st.DataObject) -> None:
         elif action == "crash":
             job1.restart(data.draw(st.integers(0, len(job1.commits) - 1), label="recovery point"))
             job2.restart()
-            job3.restart(keep_local=data.draw(st.booleans(), label="RocksDB survives"))
+            job3.restart(
+                keep_local=data.draw(st.booleans(), label="RocksDB survives"),
+                arrived=data.draw(st.tuples(*[st.integers(0, 40)] * 3), label="in changelogs"),
+            )
         else:
             job3.reset()
 

@@ -1,10 +1,10 @@
 import pytest
-from faust.windows import HoppingWindow, TumblingWindow
+from faust.windows import TumblingWindow
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marketlag.event_time import HOUR, MINUTE, format_ms, parse_ms
-from marketlag.windows import closes, hopping, tumbling
+from marketlag.event_time import HOUR, format_ms, parse_ms
+from marketlag.windows import closes, tumbling
 from tests.support.model import ms
 
 
@@ -65,16 +65,7 @@ def test_windows_are_those_of_faust(second: int, size: int) -> None:
     assert tumbling(second * 1000, size * 1000) == start * 1000
 
 
-@given(st.integers(0, 4_000_000_000), st.sampled_from([(86_400, 3600), (3600, 900), (900, 900)]))
-def test_hopping_windows_are_those_of_faust(second: int, window: tuple[int, int]) -> None:
-    """Hopping assignment is that of Faust's HoppingWindow."""
-    size, step = window
-    starts = [start * 1000 for start, _ in HoppingWindow(size, step).ranges(second)]
-    assert hopping(second * 1000, size * 1000, step * 1000) == starts
-
-
 def test_a_window_is_complete_at_its_last_millisecond() -> None:
     """[10:00, 11:00) closes at watermark 10:59:59.999, not before."""
     assert closes(HOUR, HOUR - 1)
     assert not closes(HOUR, HOUR - 2)
-    assert hopping(0, 3 * MINUTE, MINUTE) == [-2 * MINUTE, -MINUTE, 0]
