@@ -107,11 +107,13 @@ class Settings(BaseSettings):
     history_retention: Duration = Field(
         timedelta(days=90),
         ge=timedelta(days=1),
+        le=timedelta(days=36_500),
         description="`marketlag prune` deletes lag rows and prices of older windows",
     )
     health_retention: Duration = Field(
         timedelta(days=30),
         ge=timedelta(days=1),
+        le=timedelta(days=36_500),
         description="`marketlag prune` deletes older rows of `api_health_log`",
     )
     on_truncated_log: Literal["continue", "fail"] = Field(

@@ -11,6 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+from rich.text import Text
 
 from marketlag import kafka
 from marketlag.application import settings
@@ -65,7 +66,7 @@ def list_command(*, topic: str | None, reason: str | None, each: bool) -> None:
     for group in found:
         newest = format_ms(group.example.timestamp)[:16].replace("T", " ")
         counts = f"{group.total:,}", f"{group.replayed:,}"
-        table.add_row(*counts, group.reason, newest, str(group.example.name))
+        table.add_row(*counts, Text(printable(group.reason)), newest, str(group.example.name))
     Console().print(table)
 
 
@@ -88,9 +89,9 @@ def show(*, record: str, value: bool) -> None:
         return
     for name, text in described(item).items():
         if text is not None:
-            click.echo(f"{name}: {text}")
-    click.echo(f"key: {(found.key or b'').decode(errors='backslashreplace')}")
-    click.echo(f"\n{(found.value or b'').decode(errors='backslashreplace')}")
+            click.echo(f"{name}: {printable(str(text))}")
+    for name, raw in (("key: ", found.key), ("\n", found.value)):
+        click.echo(name + printable((raw or b"").decode(errors="backslashreplace")))
 
 
 @command(dlq_group, name="replay")
@@ -131,6 +132,13 @@ def replay(
         click.echo(f"another run has them: {outcome.busy}; if it has died, try in two minutes")
     for why, count in outcome.impossible.items():
         click.echo(f"not possible: {count}, {why}")
+
+
+def printable(text: str) -> str:
+    """Somebody else's text, for a terminal: it must not move the cursor or set a title."""
+    return "".join(
+        char if char.isprintable() or char in "\n\t" else ascii(char)[1:-1] for char in text
+    )
 
 
 def parse_name(text: str) -> Coordinates:
@@ -186,7 +194,7 @@ async def find(name: Coordinates) -> tuple[Item, ConsumerRecord]:
         for ledger in await queue.ledgers(topics):
             for item in ledger.items.values():
                 if name in (item.name, item.place):
-                    return item, (await queue.values([item]))[item.name]
+                    return item, await queue.value(item)
     raise InputError(f"no refused record {name}")
 
 

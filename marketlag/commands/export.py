@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,7 +62,7 @@ def export_command(
         raise InputError("Parquet is not for a terminal: give --out a file")
     chosen = Selection(_utc(since), _utc(until), markets)
     with opened(out) as file:
-        count = asyncio.run(write(EXPORTS[what], chosen, kind, file))
+        count = asyncio.run(write(EXPORTS[what], chosen, kind, out, file))
     click.echo(f"{count:,} rows" + ("" if str(out) == "-" else f" in {out}"), err=True)
 
 
@@ -71,26 +72,48 @@ def _utc(moment: datetime | None) -> datetime | None:
 
 @contextmanager
 def opened(path: Path) -> Iterator[BinaryIO]:
-    """The file to write to; it gets its name when it is whole."""
+    """The file to write to; it gets its name when it is whole.
+
+    What is no plain file (a pipe, a device) is written to as it is. Raises ``InputError``.
+    """
     if str(path) == "-":
         yield sys.stdout.buffer
         return
-    part = path.with_name(f"{path.name}.part")
+    target = path.resolve()
+    is_plain = target.is_file() or not target.exists()
+    part = target.with_name(f".{target.name}.{os.getpid()}.part") if is_plain else target
+    with _explained(path):
+        file = part.open("xb" if is_plain else "wb")
     try:
-        with part.open("wb") as file:
-            yield file
-        part.replace(path)
-    except OSError as exc:
-        raise InputError(f"{path} cannot be written: {exc.strerror}") from None
+        yield file
+        with _explained(path):
+            file.close()
+            if is_plain:
+                part.replace(target)
     finally:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # what is buffered still may find the disk full
+            file.close()
+        if is_plain:
             part.unlink(missing_ok=True)
 
 
-async def write(export: Export, chosen: Selection, kind: str, file: BinaryIO) -> int:
-    """Returns how many rows were written."""
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Errors of writing as ``InputError``; a reader that has gone is Click's business."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as exc:
+        name = "standard output" if str(path) == "-" else path
+        raise InputError(f"{name} cannot be written: {exc.strerror}") from None
+
+
+async def write(export: Export, chosen: Selection, kind: str, path: Path, file: BinaryIO) -> int:
+    """Returns how many rows were written. *path* is what the user calls *file*."""
     console = Console(stderr=True)
-    writer = new_writer(kind, export, file)
+    with _explained(path):
+        writer = new_writer(kind, export, file)
     async with (
         connected(settings.postgres_dsn.get_secret_value()) as connection,
         rows_of(connection, export, chosen) as rows,
@@ -98,7 +121,10 @@ async def write(export: Export, chosen: Selection, kind: str, file: BinaryIO) ->
         with Progress(*COLUMNS, console=console, disable=not console.is_terminal) as progress:
             bar = progress.add_task("rows", total=rows.total)
             async for batch in rows.batches:
-                writer.write(batch)
+                with _explained(path):
+                    writer.write(batch)
                 progress.advance(bar, len(batch))
-    writer.close()
+    with _explained(path):
+        writer.close()
+        file.flush()
     return rows.total

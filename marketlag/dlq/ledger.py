@@ -8,7 +8,8 @@ takes the note before the record:
 - ``replayed``, after Kafka has it.
 
 A run that died in between has left a claim. Whether the record was published then, the log since
-that end tells (``replayed-from``).
+that end tells (``replayed-from``). A record is known by its coordinates and its timestamp: a topic
+that is made anew has the same offsets again.
 """
 
 import re
@@ -21,10 +22,11 @@ import msgspec
 from marketlag.records import LogRecord
 from marketlag.topics import dlq
 
-#: Header of a record that was published again: the coordinates of the one that was refused.
+#: Header of a record that was published again: the identity of the one that was refused.
 REPLAYED_FROM: Final = "replayed-from"
-#: Header of a note in a DLQ: ``claimed`` or ``replayed``.
+#: Headers of a note in a DLQ: ``claimed`` or ``replayed``, and the identity of the record.
 NOTE: Final = "replay"
+OF: Final = "of"
 CLAIMED, REPLAYED = "claimed", "replayed"
 #: Headers of a claim: the run's name, and the end of the log that it will publish to.
 RUN, END = "run", "end"
@@ -66,8 +68,9 @@ class Item(msgspec.Struct):
     """A refused record.
 
     Attributes:
-        name: where it was refused; where a producer refused it, its own place in the DLQ.
+        name: what to call it: where it was refused, or else its own place in the DLQ.
         place: where it stands in the DLQ.
+        identity: by which notes and the log know it.
         reason: why it was refused.
         source: the feed or market of a producer's refusal.
         timestamp: when it had arrived (ms).
@@ -78,6 +81,7 @@ class Item(msgspec.Struct):
 
     name: Coordinates
     place: Coordinates
+    identity: str
     reason: str
     source: str | None
     timestamp: int
@@ -108,7 +112,7 @@ class Ledger:
         self.items: dict[Coordinates, Item] = {}
         #: The offset after the last record folded.
         self.end = 0
-        self._seen: set[tuple[Coordinates, int]] = set()
+        self._known: dict[str, Item] = {}
 
     def fold(self, records: Iterable[LogRecord]) -> None:
         """Take records of ``dlq.<topic>``, in order. A record that a crash wrote twice is one."""
@@ -122,26 +126,25 @@ class Ledger:
 
     def _take_item(self, headers: dict[str, str], record: LogRecord) -> None:
         place = Coordinates(dlq(self.topic), self.partition, record.offset)
-        refused_at = _name_of(headers)
-        name = refused_at or place
-        if (name, record.timestamp) in self._seen:
+        refused_at = _coordinates(headers)
+        identity = f"{refused_at or place}@{record.timestamp}"
+        if identity in self._known:
             return
-        self._seen.add((name, record.timestamp))
-        if name in self.items:
-            name = place  # the topic was made anew since, and its offsets began again
         cut_from = headers.get("truncated-from")
-        self.items[name] = Item(
-            name,
+        item = self._known[identity] = Item(
+            # Where a topic was made anew, two records may have been refused in one place.
+            place if refused_at is None or refused_at in self.items else refused_at,
             place,
+            identity,
             headers.get("error", "no reason given"),
             None if refused_at else headers.get("source", ""),
             record.timestamp,
             None if cut_from is None else int(cut_from),
         )
+        self.items[item.name] = item
 
     def _take_note(self, headers: dict[str, str], record: LogRecord) -> None:
-        name = _name_of(headers)
-        item = self.items.get(name) if name else None
+        item = self._known.get(headers[OF])
         if item is None:
             return  # retention has taken the record
         if headers[NOTE] == REPLAYED:
@@ -150,7 +153,7 @@ class Ledger:
             item.claims.append(Claim(headers[RUN], record.timestamp, int(headers[END])))
 
 
-def _name_of(headers: dict[str, str]) -> Coordinates | None:
+def _coordinates(headers: dict[str, str]) -> Coordinates | None:
     try:
         return Coordinates(headers["topic"], int(headers["partition"]), int(headers["offset"]))
     except (KeyError, ValueError):
@@ -159,9 +162,8 @@ def _name_of(headers: dict[str, str]) -> Coordinates | None:
 
 def note_headers(item: Item, note: str, **more: str) -> list[tuple[str, bytes]]:
     """Headers of a note on *item*."""
-    topic, partition, offset = item.name
-    headers = {NOTE: note, "topic": topic, "partition": partition, "offset": offset, **more}
-    return [(name, str(value).encode()) for name, value in headers.items()]
+    headers = {NOTE: note, OF: item.identity, **more}
+    return [(name, value.encode()) for name, value in headers.items()]
 
 
 def kind_of(reason: str) -> str:

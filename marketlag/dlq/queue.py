@@ -1,5 +1,6 @@
 """The DLQs in Kafka: read them, and publish what they hold again, each record once."""
 
+import asyncio
 import time
 import uuid
 from collections import Counter
@@ -7,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
 
 from marketlag.dlq.ledger import (
     CLAIM_MS,
@@ -20,11 +22,14 @@ from marketlag.dlq.ledger import (
     Ledger,
     note_headers,
 )
-from marketlag.errors import BrokerError, ReplayError
+from marketlag.errors import BrokerError, InputError, ReplayError
 from marketlag.topics import REFUSING, dlq
 
 #: Records that are claimed, published and noted together.
 BATCH_RECORDS = 500
+#: A batch has to be in Kafka so long after its claim (ms). What is left of the claim is for clocks
+#: that differ, and for a request that is on the wire.
+PUBLISH_MS = CLAIM_MS // 4
 PATIENCE_SECONDS = 60.0
 
 
@@ -84,10 +89,22 @@ class Queue:
             if record.offset in names
         }
 
+    async def value(self, item: Item) -> ConsumerRecord:
+        """An item's record. Raises ``InputError`` where retention has taken it meanwhile."""
+        found = await self.values([item])
+        if item.name not in found:
+            raise InputError(f"{item.name} is gone: it was too old")
+        return found[item.name]
+
     async def bounds(self, tp: TopicPartition) -> tuple[int, int]:
         """First offset and end of a partition."""
         begins = await self._consumer.beginning_offsets([tp])
         return begins[tp], (await self._consumer.end_offsets([tp]))[tp]
+
+
+def _target(ledger: Ledger) -> TopicPartition:
+    """Where a ledger's records were refused, and go again."""
+    return TopicPartition(ledger.topic, ledger.partition)
 
 
 class Outcome(msgspec.Struct):
@@ -111,7 +128,7 @@ class Republisher:
     """Publishes refused records again to where they came from, unless that was done before.
 
     Args:
-        producer: an idempotent one.
+        producer: an idempotent one, of this run's own.
         now: the clock (ms), by which claims grow old.
     """
 
@@ -127,13 +144,12 @@ class Republisher:
     async def publish(self, ledger: Ledger, chosen: Sequence[Item]) -> AsyncIterator[Outcome]:
         """Publish *chosen* items of a ledger; tells how far it is after each batch.
 
-        Raises ``ReplayError`` when it took longer than a claim holds; run it again then.
+        Raises ``ReplayError`` when Kafka takes longer than a claim holds, or refuses a record.
         """
         possible = self._possible(chosen)
-        left = await self._without_published(ledger, possible)
         yield self.outcome
-        for start in range(0, len(left), BATCH_RECORDS):
-            await self._publish_batch(ledger, left[start : start + BATCH_RECORDS])
+        for start in range(0, len(possible), BATCH_RECORDS):
+            await self._publish_batch(ledger, possible[start : start + BATCH_RECORDS])
             yield self.outcome
 
     def foresee(self, chosen: Sequence[Item]) -> Outcome:
@@ -156,70 +172,87 @@ class Republisher:
                 possible.append(item)
         return possible
 
-    async def _without_published(self, ledger: Ledger, items: list[Item]) -> list[Item]:
-        """Drop what a run that died had published already; note it."""
-        now = self._now()
-        left_behind = [item for item in items if item.claims and not item.claim_at(now)]
-        if not left_behind:
-            return items
-        since = min(claim.end for item in left_behind for claim in item.claims)
-        target = TopicPartition(ledger.topic, ledger.partition)
-        begin, _ = await self._queue.bounds(target)
-        published = {
-            Coordinates.parse(value.decode())
-            async for records in self._queue.records(target, since)
-            for record in records
-            for name, value in record.headers
-            if name == REPLAYED_FROM
-        }
-        done = [item for item in left_behind if item.name in published]
-        await self._note(ledger, done, REPLAYED)
-        self.outcome.already += len(done)
-        unknown = [
-            item
-            for item in left_behind
-            if item.name not in published and min(claim.end for claim in item.claims) < begin
-        ]
-        if unknown:
-            why = "a run that died may have published it, and the log since then is gone"
-            self.outcome.impossible[why] += len(unknown)
-        dropped = {item.name for item in [*done, *unknown]}
-        return [item for item in items if item.name not in dropped]
-
     async def _publish_batch(self, ledger: Ledger, items: list[Item]) -> None:
         claimed_at = self._now()
         free = [item for item in items if not item.claim_at(claimed_at)]
-        target = TopicPartition(ledger.topic, ledger.partition)
-        _, end = await self._queue.bounds(target)
+        _, end = await self._queue.bounds(_target(ledger))
         await self._note(ledger, free, CLAIMED, at=claimed_at, **{RUN: self._run, END: str(end)})
         # Another run may have claimed the same: the one whose claim stands first has it.
         await self._queue.refresh(ledger)
         ours = [item for item in free if self._is_ours(item, claimed_at)]
         self.outcome.already += sum(item.is_replayed for item in items)
         self.outcome.busy += sum(not item.is_replayed for item in items if item not in ours)
+        ours = await self._not_published(ledger, ours)
         if not ours:
             return
-        records = await self._queue.values(ours)
-        if self._now() > claimed_at + CLAIM_MS // 2:
-            raise ReplayError("Kafka took too long: nothing was published since; run it again")
+        seconds = (claimed_at + PUBLISH_MS - self._now()) / 1_000
+        try:
+            async with asyncio.timeout(seconds):
+                sent = await self._send(ledger, ours)
+        except TimeoutError:
+            # Nothing of it may arrive later, when somebody else has taken the claim over.
+            await self._producer._sender.close()
+            raise ReplayError("Kafka takes too long; run it again in two minutes") from None
+        await self._note(ledger, sent, REPLAYED)
+        self.outcome.published += len(sent)
+
+    def _is_ours(self, item: Item, claimed_at: int) -> bool:
+        claim = item.claim_at(claimed_at)
+        return not item.is_replayed and claim is not None and claim.run == self._run
+
+    async def _not_published(self, ledger: Ledger, items: list[Item]) -> list[Item]:
+        """Leave out what a run that died has published; note it."""
+        ends = {
+            item.name: min(claim.end for claim in item.claims if claim.run != self._run)
+            for item in items
+            if any(claim.run != self._run for claim in item.claims)
+        }
+        if not ends:
+            return items
+        begin, _ = await self._queue.bounds(_target(ledger))
+        published = {
+            value.decode()
+            async for records in self._queue.records(_target(ledger), min(ends.values()))
+            for record in records
+            for name, value in record.headers
+            if name == REPLAYED_FROM
+        }
+        done = [item for item in items if item.identity in published]
+        await self._note(ledger, done, REPLAYED)
+        self.outcome.already += len(done)
+        left = [item for item in items if item.identity not in published]
+        known = [item for item in left if ends.get(item.name, begin) >= begin]
+        self._count_impossible(
+            len(left) - len(known),
+            "a run that died may have published it, and the log since then is gone",
+        )
+        return known
+
+    async def _send(self, ledger: Ledger, items: list[Item]) -> list[Item]:
+        """Publish items, and wait until Kafka has them; those that are still there to send."""
+        records = await self._queue.values(items)
+        found = [item for item in items if item.name in records]
+        self._count_impossible(len(items) - len(found), "retention has taken it meanwhile")
         sending = [
             await self._producer.send(
                 ledger.topic,
                 records[item.name].value,
                 key=records[item.name].key,
                 partition=ledger.partition,
-                headers=[(REPLAYED_FROM, str(item.name).encode())],
+                headers=[(REPLAYED_FROM, item.identity.encode())],
             )
-            for item in ours
+            for item in found
         ]
-        for sent in sending:
-            await sent
-        await self._note(ledger, ours, REPLAYED)
-        self.outcome.published += len(ours)
+        for item, sent in zip(found, sending, strict=True):
+            try:
+                await sent
+            except KafkaError as exc:
+                raise ReplayError(f"Kafka does not take {item.name} again: {exc!r}") from None
+        return found
 
-    def _is_ours(self, item: Item, claimed_at: int) -> bool:
-        claim = item.claim_at(claimed_at)
-        return not item.is_replayed and claim is not None and claim.run == self._run
+    def _count_impossible(self, count: int, why: str) -> None:
+        if count:
+            self.outcome.impossible[why] += count
 
     async def _note(
         self, ledger: Ledger, items: Sequence[Item], note: str, at: int | None = None, **more: str

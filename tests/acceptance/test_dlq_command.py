@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from marketlag.topics import LAG_SIGNALS, RSS_EVENTS
+from marketlag.topics import LAG_SIGNALS, RSS_EVENTS, dlq
 from tests.acceptance.test_pipeline import replay
 from tests.support import workload
 from tests.support.kafka.client import Client
@@ -82,6 +82,27 @@ def test_an_article_that_a_fix_makes_good_is_counted(database: str, tmp_path: Pa
             replay(settings, running, [closing], [])
     signals = [row["rss_signal"] for row in table(database)]
     assert signals == [1.0, 8.0, 1.0]
+
+
+def test_a_record_cannot_write_on_the_terminal(database: str) -> None:
+    """Neither by markup nor by control characters in what is quoted of it."""
+    reason = b"not an ISO-8601 time: '\"[/a]\x1b[2J"
+    headers = [
+        ("error", reason),
+        ("topic", RSS_EVENTS.encode()),
+        ("partition", b"0"),
+        ("offset", b"3"),
+    ]
+    with pipeline(database) as settings, Client(settings) as client:
+        record = {"key": b"m", "value": b"\x1b]0;title\x07", "partition": 0, "headers": headers}
+        client.send([{"topic": dlq(RSS_EVENTS), **record}])
+        env = {"MARKETLAG_BROKER_URL": settings.broker_url}
+        listed = marketlag("dlq", "list", env=env)
+        shown = marketlag("dlq", "show", "rss.events/0/3", env=env)
+    assert (listed.returncode, shown.returncode) == (0, 0)
+    assert "[/a]\\x1b[2J" in listed.stdout
+    assert "\x1b" not in listed.stdout + shown.stdout
+    assert shown.stdout.endswith("\n\\x1b]0;title\\x07\n")
 
 
 def test_nothing_refused_is_said(database: str) -> None:

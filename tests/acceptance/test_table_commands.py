@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -77,6 +79,35 @@ def test_an_export_that_fails_leaves_no_file(env: dict[str, str], tmp_path: Path
     env = {"MARKETLAG_POSTGRES_DSN": env["MARKETLAG_POSTGRES_DSN"].replace("/test_", "/none_")}
     assert marketlag("export", "prices", "--out", str(out), env=env).returncode == 1
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
+
+
+def test_export_writes_through_links_and_to_what_is_no_file(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    """A link stays one, a pipe gets the rows, a user's own .part stays."""
+    (tmp_path / "lags.csv.part").write_text("mine")
+    link = tmp_path / "link.csv"
+    link.symlink_to("lags.csv")
+    assert marketlag("export", "lags", "--out", str(link), env=env).returncode == 0
+    assert link.is_symlink()
+    assert (tmp_path / "lags.csv").read_text().count("\n") == 4
+    assert (tmp_path / "lags.csv.part").read_text() == "mine"
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor() as reading:
+        read = reading.submit(pipe.read_text)
+        assert marketlag("export", "lags", "--out", str(pipe), env=env).returncode == 0
+        assert read.result(timeout=60).count("\n") == 4
+    assert pipe.is_fifo()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def test_a_full_disk_is_one_line(env: dict[str, str]) -> None:
+    """And a device stays one."""
+    full = marketlag("export", "lags", "--out", "/dev/full", env=env)
+    assert full.returncode == 1
+    assert full.stderr == "Error: /dev/full cannot be written: No space left on device\n"
+    assert Path("/dev/full").is_char_device()
 
 
 def test_prune_says_what_went(env: dict[str, str]) -> None:

@@ -74,9 +74,7 @@ def expected(
     logs_of_prices = [prices[partition] for partition in sorted(prices)]
     out.prices.update(
         ((market, outcome, at(hour)), {**row, "fetched_at": at(row["fetched_at"])})
-        for (market, outcome, hour), row in model.price_rows(
-            *(prices[partition] for partition in sorted(prices))
-        ).items()
+        for (market, outcome, hour), row in model.price_rows(*logs_of_prices).items()
     )
     for signals in emitted.values():
         out.signals.update(signal_key(signal) for signal in signals)

@@ -1,6 +1,7 @@
 """Refused records published again on a broker: each once, whoever dies and whoever else tries."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from marketlag import kafka
+from marketlag.dlq import queue
 from marketlag.dlq.ledger import CLAIM_MS, REPLAYED, REPLAYED_FROM, Coordinates, Item, Ledger
 from marketlag.dlq.queue import Outcome, Queue, Republisher, now_ms
 from marketlag.errors import ReplayError
@@ -62,11 +64,11 @@ class Bench:
     ) -> Outcome:
         """A run of its own, as a process would be."""
         async with kafka.consumer(self.settings) as consumer:
-            queue = Queue(consumer, PARTITIONS)
-            republisher = Republisher(queue, self.producer, now)
+            reading = Queue(consumer, PARTITIONS)
+            republisher = Republisher(reading, self.producer, now)
             if breaks:
                 breaks(republisher)
-            for ledger in await queue.ledgers([RSS_EVENTS]):
+            for ledger in await reading.ledgers([RSS_EVENTS]):
                 await publish_all(republisher, ledger)
         return republisher.outcome
 
@@ -87,7 +89,9 @@ async def bench() -> AsyncIterator[Bench]:
             yield found
 
 
-ONCE = [(b"m", f"value {n}".encode(), f"rss.events/1/{n}") for n in range(5)]
+ONCE = [
+    (b"m", f"value {n}".encode(), f"rss.events/1/{n}@{1_700_000_000_000 + n}") for n in range(5)
+]
 
 
 def later() -> int:
@@ -105,19 +109,19 @@ async def test_records_are_published_again_once(bench: Bench) -> None:
     assert all(item.is_replayed for item in await bench.items())
 
 
+def dies_before_the_note(republisher: Republisher) -> None:
+    write = republisher._note
+
+    async def note(ledger: Any, items: Any, what: str, *rest: Any, **more: Any) -> None:
+        if what == REPLAYED:
+            raise Dead
+        await write(ledger, items, what, *rest, **more)
+
+    republisher._note = note  # type: ignore[method-assign]
+
+
 async def test_a_run_that_died_after_publishing_is_believed(bench: Bench) -> None:
     """The log tells that its records are there; nothing is published twice."""
-
-    def dies_before_the_note(republisher: Republisher) -> None:
-        write = republisher._note
-
-        async def note(ledger: Any, items: Any, what: str, *rest: Any, **more: Any) -> None:
-            if what == REPLAYED:
-                raise Dead
-            await write(ledger, items, what, *rest, **more)
-
-        republisher._note = note  # type: ignore[method-assign]
-
     with pytest.raises(Dead):
         await bench.replay(breaks=dies_before_the_note)
     assert await bench.published() == ONCE
@@ -139,9 +143,9 @@ async def test_a_run_that_died_before_publishing_is_made_good(bench: Bench) -> N
         republisher._queue.refresh = refresh  # type: ignore[method-assign]
 
     async with kafka.consumer(bench.settings) as consumer:
-        queue = Queue(consumer, PARTITIONS)
-        ledger = (await queue.ledgers([RSS_EVENTS]))[1]
-        republisher = Republisher(queue, bench.producer)
+        reading = Queue(consumer, PARTITIONS)
+        ledger = (await reading.ledgers([RSS_EVENTS]))[1]
+        republisher = Republisher(reading, bench.producer)
         dies_after_the_claim(republisher)
         with pytest.raises(Dead):
             await publish_all(republisher, ledger)
@@ -161,21 +165,62 @@ async def test_runs_at_the_same_time_publish_each_record_once(bench: Bench) -> N
 async def test_a_run_that_read_before_another_published_sees_it(bench: Bench) -> None:
     """It looks again before it publishes."""
     async with kafka.consumer(bench.settings) as consumer:
-        queue = Queue(consumer, PARTITIONS)
-        ledger = (await queue.ledgers([RSS_EVENTS]))[1]
+        reading = Queue(consumer, PARTITIONS)
+        ledger = (await reading.ledgers([RSS_EVENTS]))[1]
         assert (await bench.replay()).published == 5
-        republisher = Republisher(queue, bench.producer)
+        republisher = Republisher(reading, bench.producer)
         await publish_all(republisher, ledger)
     assert (republisher.outcome.published, republisher.outcome.already) == (0, 5)
     assert await bench.published() == ONCE
 
 
-async def test_a_run_whose_claim_has_grown_old_publishes_nothing(bench: Bench) -> None:
-    """Another may have the records by then."""
+async def test_a_run_that_kafka_keeps_waiting_publishes_nothing(bench: Bench) -> None:
+    """Nor does it later: another may have the records by then."""
     ticks = iter(range(now_ms(), now_ms() + 100 * CLAIM_MS, CLAIM_MS))
     with pytest.raises(ReplayError, match="run it again"):
         await bench.replay(lambda: next(ticks))
     assert await bench.published() == []
+    assert bench.producer._sender.sender_task.done()
+
+
+async def test_a_claim_that_grows_old_while_another_run_works_is_looked_into(bench: Bench) -> None:
+    """A run has read the ledgers; another claims, publishes and dies; two minutes later the first
+    one gets to the records.
+    """
+    async with kafka.consumer(bench.settings) as consumer:
+        reading = Queue(consumer, PARTITIONS)
+        ledger = (await reading.ledgers([RSS_EVENTS]))[1]
+        with pytest.raises(Dead):
+            await bench.replay(breaks=dies_before_the_note)
+        republisher = Republisher(reading, bench.producer, later)
+        await publish_all(republisher, ledger)
+    assert (republisher.outcome.published, republisher.outcome.already) == (0, 5)
+    assert await bench.published() == ONCE
+
+
+@pytest.mark.parametrize("size", [1, 2, 500])
+async def test_batches_after_a_death_in_the_middle(
+    bench: Bench, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of several batches, some are out when the run dies; the next run does the rest."""
+    monkeypatch.setattr(queue, "BATCH_RECORDS", size)
+    notes = iter([False, False, False, True])
+
+    def dies_at_a_note(republisher: Republisher) -> None:
+        write = republisher._note
+
+        async def note(ledger: Any, items: Any, what: str, *rest: Any, **more: Any) -> None:
+            if next(notes, False):
+                raise Dead
+            await write(ledger, items, what, *rest, **more)
+
+        republisher._note = note  # type: ignore[method-assign]
+
+    with contextlib.suppress(Dead):
+        await bench.replay(breaks=dies_at_a_note)
+    outcome = await bench.replay(later)
+    assert outcome.published + outcome.already == 5
+    assert await bench.published() == ONCE
 
 
 async def test_what_cannot_be_published_is_said(bench: Bench) -> None:

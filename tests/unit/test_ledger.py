@@ -89,6 +89,21 @@ def test_notes_tell_what_became_of_a_record() -> None:
     assert [each.is_replayed for each in found.items.values()] == [True, False]
 
 
+def test_notes_find_their_record_when_retention_has_taken_another_of_its_name() -> None:
+    """Two of one place, the first gone: the second takes its name, and keeps its own notes."""
+    later = refused(1, 7, timestamp=ARRIVAL + 1)
+    both = ledger(refused(0, 7), later)
+    first, second = both.items.values()
+    notes = [
+        Record(2 + n, b"", headers=tuple(note_headers(item, note)))
+        for n, (item, note) in enumerate([(second, REPLAYED), (first, REPLAYED)])
+    ]
+    [left] = ledger(later, notes[0]).items.values()
+    assert (left.name, left.is_replayed) == (name(7), True)
+    [left] = ledger(later, notes[1]).items.values()
+    assert (left.name, left.is_replayed) == (name(7), False)
+
+
 def test_a_note_whose_record_is_gone_is_passed_over() -> None:
     """Retention takes the older one first."""
     item = ledger(refused(0, 7)).items[name(7)]
