@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from typing import NamedTuple
 
 import click
 import msgspec
@@ -49,8 +50,8 @@ def list_command(*, topic: str | None, reason: str | None, each: bool) -> None:
     ledgers = asyncio.run(read(topic))
     chosen = _chosen(ledgers, reason)
     if each:
-        for ledger in chosen:
-            for item in ledger.items.values():
+        for _, items in chosen:
+            for item in items:
                 click.echo(msgspec.json.encode(described(item)))
         return
     found = groups(chosen)
@@ -160,22 +161,29 @@ def described(item: Item) -> dict[str, object]:
     }
 
 
+class Chosen(NamedTuple):
+    """Items of one ledger."""
+
+    ledger: Ledger
+    items: list[Item]
+
+
 def _chosen(
     ledgers: list[Ledger], reason: str | None, names: set[Coordinates] | None = None
-) -> list[Ledger]:
-    """The same ledgers with only what was asked for."""
+) -> list[Chosen]:
+    """What was asked for: of these reasons, or of these names."""
     wanted = (reason or "").casefold()
-    chosen = []
-    for ledger in ledgers:
-        few = Ledger(ledger.topic, ledger.partition)
-        few.end = ledger.end
-        few.items = {
-            name: item
-            for name, item in ledger.items.items()
-            if wanted in item.reason.casefold() and (not names or name in names)
-        }
-        chosen.append(few)
-    return chosen
+    return [
+        Chosen(
+            ledger,
+            [
+                item
+                for item in ledger.items.values()
+                if wanted in item.reason.casefold() and (not names or item.name in names)
+            ],
+        )
+        for ledger in ledgers
+    ]
 
 
 async def read(topic: str | None) -> list[Ledger]:
@@ -206,20 +214,20 @@ async def _replay(
         queue = Queue(consumer, settings.partitions)
         ledgers = await queue.ledgers([topic] if topic else REFUSING)
         chosen = _chosen(ledgers, reason, names)
-        missing = names - {name for ledger in chosen for name in ledger.items}
+        missing = names - {item.name for _, items in chosen for item in items}
         if missing:
             raise InputError(f"no refused record {', '.join(map(str, sorted(missing)))}")
         republisher = Republisher(queue, producer)
         if dry_run:
-            return republisher.foresee([i for each in chosen for i in each.items.values()])
+            return republisher.foresee([item for _, items in chosen for item in items])
         return await _publish(republisher, chosen)
 
 
-async def _publish(republisher: Republisher, chosen: list[Ledger]) -> Outcome:
+async def _publish(republisher: Republisher, chosen: list[Chosen]) -> Outcome:
     console = Console(stderr=True)
     with Progress(*COLUMNS, console=console, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("records", total=sum(len(each.items) for each in chosen))
-        for ledger in chosen:
-            async for outcome in republisher.publish(ledger, list(ledger.items.values())):
+        bar = progress.add_task("records", total=sum(len(items) for _, items in chosen))
+        for ledger, items in chosen:
+            async for outcome in republisher.publish(ledger, items):
                 progress.update(bar, completed=outcome.seen)
     return republisher.outcome

@@ -183,13 +183,13 @@ class Group(NamedTuple):
     example: Item
 
 
-def groups(ledgers: Iterable[Ledger]) -> list[Group]:
-    """What was refused, the most frequent first."""
+def groups(chosen: Iterable[tuple[Ledger, Iterable[Item]]]) -> list[Group]:
+    """Items by topic and kind of reason, the most frequent first."""
     count: Counter[tuple[str, str]] = Counter()
     replayed: Counter[tuple[str, str]] = Counter()
     newest: dict[tuple[str, str], Item] = {}
-    for ledger in ledgers:
-        for item in ledger.items.values():
+    for ledger, items in chosen:
+        for item in items:
             kind = ledger.topic, kind_of(item.reason)
             count[kind] += 1
             replayed[kind] += item.is_replayed

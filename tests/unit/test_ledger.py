@@ -133,7 +133,7 @@ def test_groups_are_in_order_of_frequency() -> None:
         refused(2, 3, "price 9 is not a probability", timestamp=ARRIVAL + 1),
     )
     found.items[name(3)].is_replayed = True
-    [first, second] = groups([found])
+    [first, second] = groups([(found, found.items.values())])
     assert (first.total, first.replayed, first.example.name) == (2, 1, name(3))
     assert (second.reason, second.total, second.topic) == ("empty key", 1, "rss.events")
 
