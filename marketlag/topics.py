@@ -45,10 +45,12 @@ class TopicSpec(msgspec.Struct, frozen=True):
     max_message_bytes: int | None = None
 
     def config(self) -> dict[str, str]:
+        # A row's detected_at is the timestamp that was sent along, not when a broker stored it.
+        config = {"message.timestamp.type": "CreateTime"}
         if self.retention is None:
-            config = {"cleanup.policy": "compact"}
+            config["cleanup.policy"] = "compact"
         else:
-            config = {"cleanup.policy": "delete", "retention.ms": str(self.retention)}
+            config |= {"cleanup.policy": "delete", "retention.ms": str(self.retention)}
         if self.max_message_bytes is not None:
             config["max.message.bytes"] = str(self.max_message_bytes)
         return config

@@ -7,7 +7,7 @@ import pytest
 import trustme
 
 from marketlag.settings import load_settings
-from marketlag.topics import RSS_LATE, topic_specs
+from marketlag.topics import RSS_EVENTS, RSS_LATE, dlq, topic_specs
 from tests.kafka.conftest import PASSWORD, USER
 from tests.support import golden
 from tests.support.kafka.client import Client
@@ -58,6 +58,33 @@ def test_a_golden_case_comes_out_of_a_real_kafka(
     }
     assert marketlag("topics", env=env).returncode == 0
     replayed(CASE, tmp_path, env)
+
+
+def test_refused_records_are_published_again_once(broker_url: str) -> None:
+    """The notes in a real DLQ are read back: a second run finds nothing to do."""
+    env = {"MARKETLAG_BROKER_URL": broker_url, "MARKETLAG_PARTITIONS": "1"}
+    assert marketlag("topics", env=env).returncode == 0
+    with Client(load_settings(broker_url=broker_url, partitions=1)) as client:
+        client.send(
+            {
+                "topic": dlq(RSS_EVENTS),
+                "key": b"m",
+                "value": f"value {offset}".encode(),
+                "headers": [
+                    ("error", b"not JSON"),
+                    ("topic", RSS_EVENTS.encode()),
+                    ("partition", b"0"),
+                    ("offset", str(offset).encode()),
+                ],
+            }
+            for offset in range(600)
+        )
+        first = marketlag("dlq", "replay", "--all", env=env)
+        assert first.stdout == "published again: 600\n", first.stderr
+        again = marketlag("dlq", "replay", "--all", env=env)
+        assert again.stdout == "published again: 0\npublished again before: 600\n", again.stderr
+        log = client.logs([RSS_EVENTS], 1)[RSS_EVENTS][0]
+    assert [record.value for record in log] == [f"value {n}".encode() for n in range(600)]
 
 
 def sasl(cluster: KafkaCluster, **changed: str) -> dict[str, str]:
