@@ -180,8 +180,9 @@ class Republisher:
         # Another run may have claimed the same: the one whose claim stands first has it.
         await self._queue.refresh(ledger)
         ours = [item for item in free if self._is_ours(item, claimed_at)]
-        self.outcome.already += sum(item.is_replayed for item in items)
-        self.outcome.busy += sum(not item.is_replayed for item in items if item not in ours)
+        already = sum(item.is_replayed for item in items)
+        self.outcome.already += already
+        self.outcome.busy += len(items) - already - len(ours)
         ours = await self._not_published(ledger, ours)
         if not ours:
             return
