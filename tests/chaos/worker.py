@@ -14,17 +14,17 @@ import contextlib
 import itertools
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-import marketlag.postgres
+import marketlag.history
 import marketlag.rules.signals
 import marketlag.sink
 from marketlag.engine import chunk, consumer, membership, positions, producer
 from marketlag.engine.consumer import ConsumerThread
 from marketlag.engine.tables import Store
-from marketlag.history import History
-from marketlag.records import LagRow
+from marketlag.history import History, VersionedRow
+from marketlag.postgres import Database
 from marketlag.rules.signals import RecoveryPoint, SignalState
 
 
@@ -135,16 +135,19 @@ def without_place_check() -> None:
 
 
 def without_version_rule() -> None:
-    sql = marketlag.postgres._UPSERT
     rule = "WHERE excluded.version > held.version"
-    assert rule in sql
-    marketlag.postgres._UPSERT = sql.replace(rule, "")  # type: ignore[misc]
+    execute = Database.execute
 
-    def last(rows: list[LagRow]) -> list[LagRow]:
-        kept = {(row.market, row.window): row for row in rows}
+    async def without_rule(self: Database, statement: str, *args: object) -> None:
+        assert rule in statement
+        await execute(self, statement.replace(rule, ""), *args)
+
+    def last(rows: Iterable[VersionedRow]) -> list[VersionedRow]:
+        kept = {row.key: row for row in rows}
         return [kept[key] for key in sorted(kept)]
 
-    marketlag.postgres.newest = last  # type: ignore[assignment]
+    Database.execute = without_rule  # type: ignore[method-assign]
+    marketlag.history.newest = last  # type: ignore[assignment]
 
 
 WITHOUT = {
