@@ -19,7 +19,6 @@ from typing import Any
 
 import marketlag.history
 import marketlag.rules.signals
-import marketlag.sink
 from marketlag.engine import chunk, consumer, membership, positions, producer
 from marketlag.engine.consumer import ConsumerThread
 from marketlag.engine.tables import Store
