@@ -7,12 +7,13 @@ from datetime import UTC, datetime
 import click
 from faust.cli.base import cli
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import Progress
 
 from marketlag import kafka
 from marketlag.application import markets, settings
 from marketlag.commands import command
 from marketlag.commands.produce import now_ms
+from marketlag.commands.progress import COLUMNS
 from marketlag.errors import InputError
 from marketlag.event_time import HOUR, from_datetime
 from producers.backfill import Backfill, Journal
@@ -70,14 +71,13 @@ async def fetch_all(slugs: list[str], start: int, end: int) -> tuple[int, int]:
     await kafka.check_topics(settings)
     published = failed = 0
     health = HealthLog(settings.postgres_dsn.get_secret_value(), now_ms)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     async with kafka.producer(settings) as producer, Fetcher(settings) as fetcher:
         job = Backfill(
             Polymarket(settings, fetcher, health),
             KafkaOutlet(producer),
             Journal(settings.datadir / JOURNAL),
         )
-        with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as progress:
+        with Progress(*COLUMNS, console=Console(stderr=True)) as progress:
             for slug in slugs:
                 bar = progress.add_task(slug, total=None)
                 report = functools.partial(progress.update, bar)

@@ -54,6 +54,7 @@ def in_rocksdb(folder: Path) -> dict[str, set[bytes]]:
         found[table] = set()
         for path in folder.rglob(f"{table}-*.db"):
             local = rocksdict.Rdict(str(path), rocksdict.Options(raw_mode=True))
+            # An Rdict is no dict, and cannot be iterated over in raw mode.
             found[table] |= {key for key in local.keys() if key.startswith(b"[")}  # noqa: SIM118
             local.close()
     return found

@@ -18,6 +18,7 @@ from tests.support.logs import at
 
 TEN = datetime(2025, 1, 1, 10, tzinfo=UTC)
 ELEVEN = datetime(2025, 1, 1, 11, tzinfo=UTC)
+EVERYTHING = Selection()
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ async def filled(database: str) -> str:
     return database
 
 
-async def exported(dsn: str, what: str, kind: str, chosen: Selection = Selection()) -> bytes:  # noqa: B008
+async def exported(dsn: str, what: str, kind: str, chosen: Selection = EVERYTHING) -> bytes:
     out = io.BytesIO()
     writer = new_writer(kind, EXPORTS[what], out)
     async with connected(dsn) as connection, rows_of(connection, EXPORTS[what], chosen) as rows:
