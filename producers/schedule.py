@@ -59,6 +59,8 @@ class Poller:
         self._taken: dict[int, Tenure] = {}
         self._swept: dict[int, int] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
+        #: What a single run has polled is not polled again in it, though it be due once more.
+        self._polled_once: set[str] = set()
 
     async def run(self, should_stop: Callable[[], bool]) -> None:
         """Poll until told to stop. Raises what a poll raises, which is no failure of a source."""
@@ -76,14 +78,16 @@ class Poller:
         await self._health.write()
 
     async def run_once(self, report: Callable[[str], None]) -> None:
-        """Poll everything that is due, and return when all of it is done.
+        """Poll everything that is due, once, and return when all of it is done.
 
         *report* is given the name of what is finished.
         """
+        self._polled_once = set()
         self.look()
         while self._running:
             before = set(self._running)
             await asyncio.wait(self._running.values(), return_when=asyncio.FIRST_COMPLETED)
+            self._polled_once.update(name for name, task in self._running.items() if task.done())
             # What waited for a partition to be taken over can begin now.
             self.look()
             for name in sorted(before - set(self._running)):
@@ -121,12 +125,14 @@ class Poller:
             return
         slot = self._clock() // self._interval * self._interval
         for feed in self._feeds[tenure.partition]:
+            if feed in self._polled_once:
+                continue
             if feed not in self._running and self._feed_producer.is_due(tenure, feed, slot):
                 self._start(feed, self._feed_producer.poll, tenure, feed)
 
     def _start_prices(self, tenure: Tenure) -> None:
         name = f"prices of partition {tenure.partition}"
-        if self._price_producer is None or name in self._running:
+        if self._price_producer is None or name in self._running or name in self._polled_once:
             return
         slugs = self._slugs[tenure.partition]
         due = [slug for slug in slugs if self._price_producer.is_due(tenure, slug)]

@@ -127,7 +127,10 @@ def test_cron_polls_each_source_once_in_its_interval(
             assert done.stdout == (
                 "polled 1 of 1 feeds; how each answered is in api_health_log\n"
             ), done.stderr
+        half_hour = time.time() // 1_800
         outputs = [marketlag("produce", "prices", "--once", env=env).stdout for _ in range(2)]
+        if time.time() // 1_800 != half_hour:
+            pytest.skip("a half hour began between the two runs: the market was due again")
         assert outputs == [
             "polled 1 markets; how each answered is in api_health_log\n",
             "nothing was due\n",

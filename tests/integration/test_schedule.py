@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import msgspec
 import pytest
+from aiohttp import web
 
 from marketlag.event_time import MINUTE
 from marketlag.markets import Markets
@@ -115,3 +116,22 @@ async def test_a_feed_is_due_once_in_each_interval(server: WebServer) -> None:
     assert server.asked["/feed"] == 3
     polls = [msgspec.json.decode(each.value)["polled_at"] for each in process.disk.log]
     assert [time[11:16] for time in polls] == ["12:00", "12:15", "12:31"]
+
+
+async def test_a_single_run_polls_a_source_once_however_long_it_takes(server: WebServer) -> None:
+    """Though the next interval begins while it runs."""
+    markets = Markets.model_validate({"market": [{"slug": "fed", "feeds": [server.url + "/feed"]}]})
+    process = Process(Disk())
+    async with Producers(markets) as parts:
+
+        async def slow(_request: web.Request) -> web.Response:
+            parts.now += 15 * MINUTE
+            return web.Response(body=rss([FeedItem("Fed", NOON, "1")]))
+
+        server.answer("/feed", slow)
+        tenure = HeldTenure()
+        poller = poller_of(parts, markets, process, lambda: tenure)
+        await poller.run_once(lambda _: None)
+        assert server.asked["/feed"] == 1
+        await poller.run_once(lambda _: None)
+        assert server.asked["/feed"] == 2
