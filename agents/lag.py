@@ -65,7 +65,7 @@ async def lag(chunks: StreamT[Chunk]) -> None:
             else:
                 out = fold_prices(state, chunk.records, rules, tracked)
                 clocks = state.price_clocks
-            keep_facts(out)
+            keep_facts(chunk.partition, out)
             for timed in out.rows:
                 await app.sender.publish(
                     LAG_SIGNALS,
@@ -86,13 +86,11 @@ async def lag(chunks: StreamT[Chunk]) -> None:
             chunk.lease.advance(chunk.end, msgspec.json.encode(clocks).decode())
 
 
-def keep_facts(out: LagOutputs) -> None:
-    for (market, start), hour in out.hours.items():
-        rss_hours.put(market, start, hour)
-    for (market, start), baseline in out.baselines.items():
-        rss_baseline.put(market, start - BASELINE_MS, baseline)
-    for (market, start), price in out.prices.items():
-        price_hours.put(market, start, price)
+def keep_facts(partition: int, out: LagOutputs) -> None:
+    rss_hours.put_all(partition, out.hours)
+    baselines = {(market, end - BASELINE_MS): fact for (market, end), fact in out.baselines.items()}
+    rss_baseline.put_all(partition, baselines)
+    price_hours.put_all(partition, out.prices)
 
 
 def drop_expired(state: LagState, partition: int) -> None:
@@ -106,9 +104,8 @@ def drop_expired(state: LagState, partition: int) -> None:
     if not signals or len(prices) < settings.partitions:
         return
     expired = expire(state, min(*signals, *prices), rules.ttl)
-    for market, start in expired.hours:
-        rss_hours.delete(market, start)
-    for market, start in expired.baselines:
-        rss_baseline.delete(market, start - BASELINE_MS)
-    for market, start in expired.prices:
-        price_hours.delete(market, start)
+    rss_hours.delete_all(partition, expired.hours)
+    rss_baseline.delete_all(
+        partition, [(market, end - BASELINE_MS) for market, end in expired.baselines]
+    )
+    price_hours.delete_all(partition, expired.prices)

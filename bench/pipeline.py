@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from marketlag.embedded.postgres import EmbeddedPostgres
 from marketlag.embedded.worker import WorkerProcess
-from marketlag.event_time import HOUR, format_ms, parse_ms
+from marketlag.event_time import DAY, HOUR, format_ms, parse_ms
 from marketlag.migrate import migrate
 from marketlag.records import HEARTBEAT
 from marketlag.replay.progress import Progress
@@ -23,6 +23,9 @@ from tests.support.kafka.cluster import KafkaCluster
 START = parse_ms("2025-01-01T00:00:00Z")
 SEND_BATCH = 20_000
 READY_SECONDS = 60
+#: Retention looks 30 s after the start for the first time, and these records are of January 2025.
+#: Segments are as long as in production; the tests' are of two seconds.
+BROKER = {"log.initial.task.delay.ms": str(DAY), "log.roll.ms": str(7 * DAY)}
 
 
 class Services(NamedTuple):
@@ -42,7 +45,7 @@ class Services(NamedTuple):
 @contextmanager
 def services(folder: Path, **chosen: Any) -> Iterator[Services]:
     """A Kafka with the pipeline's topics, and a migrated Postgres."""
-    with EmbeddedPostgres() as server, KafkaCluster() as cluster:
+    with EmbeddedPostgres() as server, KafkaCluster(settings=BROKER) as cluster:
         migrate(server.dsn)
         settings = load_settings(broker_url=cluster.url, postgres_dsn=server.dsn, **chosen)
         with Client(settings) as client:

@@ -7,6 +7,7 @@ Windows and watermarks compare times millions of times, so inside MarketLag a ti
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 SECOND = 1_000
 MINUTE = 60 * SECOND
@@ -21,16 +22,12 @@ _MILLISECOND = timedelta(milliseconds=1)
 _ISO = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:[.,](\d+))?([Zz]|[+-]\d\d:?\d\d)?", re.ASCII
 )
-# Nearly every time on the wire looks like 2025-01-01T06:24:34[.397]Z. That shape is three
-# dictionary look-ups: the hour is remembered once it was parsed, the rest is known beforehand.
-_HOURS: dict[str, int] = {}
-_MAX_HOURS = 10_000
-_IN_HOUR = {
-    f"{minute:02d}:{second:02d}": minute * MINUTE + second * SECOND
-    for minute in range(60)
-    for second in range(60)
-}
-_FRACTIONS = {"Z": 0, **{f".{ms:03d}Z": ms for ms in range(SECOND)}}
+# Nearly every time on the wire looks like 2025-01-01T06:24:34[.397]Z. That shape is two dictionary
+# look-ups once its minute, and its place in the minute, have been parsed.
+_MINUTES: dict[str, int] = {}
+_MAX_MINUTES = 100_000
+_IN_MINUTE: dict[str, int] = {}  # 60,060 at the most
+_USUAL = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{3})?Z", re.ASCII)
 
 
 def parse_ms(text: str) -> int:
@@ -40,13 +37,14 @@ def parse_ms(text: str) -> int:
     would move an article to another hour.
     """
     try:
-        return _HOURS[text[:14]] + _IN_HOUR[text[14:19]] + _FRACTIONS[text[19:]]
+        return _MINUTES[text[:16]] + _IN_MINUTE[text[16:]]
     except KeyError:
         time = _parse_any(text)
-        if text[10] == "T" and text[19:] in _FRACTIONS:
-            if len(_HOURS) >= _MAX_HOURS:
-                _HOURS.clear()
-            _HOURS[text[:14]] = time - time % HOUR
+        if _USUAL.fullmatch(text):
+            if len(_MINUTES) >= _MAX_MINUTES:
+                _MINUTES.clear()
+            _MINUTES[text[:16]] = time - time % MINUTE
+            _IN_MINUTE[text[16:]] = time % MINUTE
         return time
 
 
@@ -65,9 +63,15 @@ def _parse_any(text: str) -> int:
 
 def format_ms(ms: int) -> str:
     """ISO-8601 in UTC with ``Z``; milliseconds only where there are some."""
-    moment = _EPOCH + timedelta(milliseconds=ms)
-    text = moment.strftime("%Y-%m-%dT%H:%M:%S")
-    return f"{text}.{ms % SECOND:03d}Z" if ms % SECOND else f"{text}Z"
+    days, rest = divmod(ms, DAY)
+    seconds, fraction = divmod(rest, SECOND)
+    text = f"{_date(days)}T{seconds // 3_600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
+    return f"{text}.{fraction:03d}Z" if fraction else f"{text}Z"
+
+
+@lru_cache(maxsize=10_000)
+def _date(days: int) -> str:
+    return (_EPOCH + timedelta(days=days)).strftime("%Y-%m-%d")
 
 
 def from_datetime(moment: datetime) -> int:

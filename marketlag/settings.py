@@ -130,7 +130,9 @@ class Settings(BaseSettings):
         timedelta(seconds=1), gt=timedelta(0), description="time between commits"
     )
     fetch_max_records: int = Field(
-        4_000, ge=1, description="records of one chunk at the most, all partitions together"
+        4_000,
+        ge=1,
+        description="records of one chunk; one batch of a producer may hold more",
     )
     fetch_max_wait: Duration = Field(
         timedelta(milliseconds=500), description="how long Kafka may hold a fetch without news"

@@ -16,7 +16,7 @@ from faust.transport.base import Transport as TransportBase
 from mode import CrashingSupervisor
 
 from marketlag.engine.chunk import ChunkSchema, ChunkStream
-from marketlag.engine.consumer import Consumer
+from marketlag.engine.consumer import PARTITION_FETCH_BYTES, Consumer
 from marketlag.engine.membership import Membership
 from marketlag.engine.producer import Producer
 from marketlag.engine.tables import TableManager
@@ -62,6 +62,7 @@ class App(faust.App):
             broker_commit_interval=settings.commit_interval / timedelta(seconds=1),
             broker_max_poll_records=settings.fetch_max_records,
             datadir=settings.datadir,
+            consumer_max_fetch_size=PARTITION_FETCH_BYTES,
             store="rocksdb://",
             # Topics are made by `marketlag topics`, with their retention.
             topic_allow_declare=False,
@@ -77,7 +78,7 @@ class App(faust.App):
             table_standby_replicas=0,
             stream_wait_empty=True,
             stream_recovery_delay=settings.startup_delay / timedelta(seconds=1),
-            producer_linger=0.02,
+            producer_linger=0.0,
             producer_max_batch_size=256 * 1024,
             producer_max_request_size=DLQ_MAX_BYTES + 2 * RECORD_OVERHEAD,
             producer_request_timeout=PRODUCER_TIMEOUT,

@@ -7,6 +7,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 import faust
 from faust.types import AppT, EventT, Message
 
+from marketlag.engine.fetch import Packed
 from marketlag.engine.positions import Lease
 from marketlag.records import LogRecord
 
@@ -27,26 +28,33 @@ class Chunk:
     acknowledgement is of no use here: its Cython stream never calls the consumer for it.
 
     Attributes:
-        records: with offset, timestamp (ms), key, value and headers each.
         start: the offset at which the chunk before it ended.
+        end: the offset after the last record.
         after_gap: records right before this chunk were deleted unread.
         lease: the right under which it is processed.
     """
 
-    __slots__ = ("_desk", "after_gap", "lease", "records", "start")
+    __slots__ = ("_desk", "_packed", "_records", "after_gap", "end", "lease", "start")
 
     def __init__(
         self,
         lease: Lease,
-        records: Sequence[LogRecord],
+        records: Sequence[LogRecord] | Packed,
         *,
         start: int | None = None,
         after_gap: bool = False,
         desk: Desk | None = None,
     ) -> None:
         self.lease = lease
-        self.records = records
-        self.start = records[0].offset if start is None and records else start
+        if isinstance(records, Packed):
+            self._packed: Packed | None = records
+            self._records: Sequence[LogRecord] = ()
+            first, self.end = records.first, records.end
+        else:
+            self._packed, self._records = None, records
+            first = records[0].offset if records else lease.offset
+            self.end = records[-1].offset + 1 if records else first
+        self.start = first if start is None else start
         self.after_gap = after_gap
         self._desk = desk
 
@@ -61,6 +69,8 @@ class Chunk:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        # Faust holds on to its event until the next one comes.
+        self._records = ()
         if self._desk is not None:
             self._desk.end_work(self)
 
@@ -73,9 +83,14 @@ class Chunk:
         return int(self.lease.tp.partition)
 
     @property
-    def end(self) -> int:
-        """The offset after the last record."""
-        return self.records[-1].offset + 1
+    def records(self) -> Sequence[LogRecord]:
+        """With offset, timestamp (ms), key, value and headers each; unpacked when first asked for.
+
+        Raises ``CorruptRecordException``.
+        """
+        if self._packed is not None:
+            self._records, self._packed = self._packed.unpack(), None
+        return self._records
 
 
 class ChunkSchema(faust.Schema[Any, Any]):

@@ -7,11 +7,16 @@ brought, and a commit holds exactly what the agents declared (``positions``), af
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from aiokafka import TopicPartition
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from aiokafka.errors import (
+    CommitFailedError,
+    ConsumerStoppedError,
+    IllegalStateError,
+    KafkaError,
+)
 from aiokafka.structs import OffsetAndMetadata
 from faust.transport.consumer import Fetcher as FaustFetcher
 from faust.transport.drivers import aiokafka as driver
@@ -20,6 +25,7 @@ from faust.types.transports import TPorTopicSet
 from mode import Service, ServiceT
 
 from marketlag.engine.chunk import Chunk
+from marketlag.engine.fetch import Packed, fetched_records
 from marketlag.engine.positions import Lease, Point, Positions, Verdict
 from marketlag.errors import EngineError, LogTruncated, SendFailed
 
@@ -27,6 +33,11 @@ from marketlag.errors import EngineError, LogTruncated, SendFailed
 MAX_IN_FLIGHT = 2
 #: Recovery applies changelog chunks in pairs, so more than two must be able to wait.
 MAX_CHANGELOG_IN_FLIGHT = 4
+
+#: What one answer of Kafka's may hold, and of one partition: the more, the fewer turns. Three
+#: copies of an answer exist for a moment.
+FETCH_BYTES = 16 * 1024 * 1024
+PARTITION_FETCH_BYTES = 4 * 1024 * 1024
 
 COORDINATOR_LOOK_SECONDS = 1.0
 
@@ -53,7 +64,24 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         # is asked behind a waiting fetch waits as well: seeks, and with them every rebalance.
         parent: Any = self.consumer
         consumer._fetch_max_wait_ms = parent.fetch_max_wait_ms
+        consumer._fetch_max_bytes = FETCH_BYTES
         return consumer
+
+    async def getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
+        return await self.call_thread(self._take, active_partitions or set(), timeout)
+
+    async def _take(self, wanted: set[TP], timeout: float) -> dict[TopicPartition, Packed]:
+        # What rebalances meanwhile is asked here, in the thread, or the two would wait for
+        # each other.
+        if not self.consumer.flow_active:
+            return {}
+        consumer: Any = self._ensure_consumer()
+        if consumer._closed:
+            raise ConsumerStoppedError
+        with consumer._fetcher._subscriptions.fetch_context():
+            tps = {TopicPartition(*tp) for tp in wanted}
+            most = consumer._max_poll_records
+            return await fetched_records(consumer._fetcher, tps, timeout, most)
 
     async def committed_points(self, tps: Iterable[TP]) -> dict[TP, Point]:
         """What the group has committed; partitions without a commit are left out."""
@@ -217,21 +245,22 @@ class Consumer(driver.Consumer):
 
     async def _fetch(self, partitions: set[TP]) -> None:
         generation = self.app.consumer_generation_id
-        fetched = await self._getmany(partitions, timeout=1.0)
-        for topic_partition, records in fetched.items():
+        fetched: Any = await self._getmany(partitions, timeout=1.0)
+        for topic_partition, packed in fetched.items():
             tp = TP(*topic_partition)
             await self.app.flow_control.acquire()
             if generation != self.app.consumer_generation_id or not self.flow_active:
                 return  # a rebalance; the next generation seeks to where it has to start
             if self._is_changelog_tp(tp):
-                await self._deliver(tp, records, records, generation)
+                if records := packed.unpack():
+                    await self._deliver(tp, packed, records, generation)
             else:
-                await self._deliver_in_place(tp, records, generation)
+                await self._deliver_in_place(tp, packed, generation)
 
-    async def _deliver_in_place(self, tp: TP, records: Sequence[Any], generation: int) -> None:
-        first, last = records[0].offset, records[-1].offset
+    async def _deliver_in_place(self, tp: TP, packed: Packed, generation: int) -> None:
+        first = packed.first
         start = self.positions.next_offset(tp)
-        verdict = self.positions.judge(tp, generation, first, last)
+        verdict = self.positions.judge(tp, generation, first, packed.end - 1)
         if verdict is Verdict.DROP:
             return
         if verdict is Verdict.SEEK_BACK:
@@ -244,8 +273,8 @@ class Consumer(driver.Consumer):
         lease = self.positions.lease(tp)
         lost = verdict is Verdict.DELIVER_AFTER_GAP and await self._is_truncated(tp, first)
         if lease.generation == self.positions.generation:
-            chunk = Chunk(lease, records, start=start, after_gap=lost, desk=self)
-            await self._deliver(tp, records, chunk, generation)
+            chunk = Chunk(lease, packed, start=start, after_gap=lost, desk=self)
+            await self._deliver(tp, packed, chunk, generation)
 
     async def _is_truncated(self, tp: TP, first: int) -> bool:
         """Whether the hole before *first* was cut by retention (else: compaction, markers)."""
@@ -264,14 +293,13 @@ class Consumer(driver.Consumer):
             raise LogTruncated(problem)
         self.log.error("%s; windows that began before are not emitted", problem)
 
-    async def _deliver(self, tp: TP, records: Sequence[Any], value: Any, generation: int) -> None:
-        newest = records[-1]
+    async def _deliver(self, tp: TP, packed: Packed, value: Any, generation: int) -> None:
         message = ConsumerMessage(
             tp.topic,
             tp.partition,
-            newest.offset,
-            newest.timestamp / 1000.0,
-            newest.timestamp_type,
+            packed.end - 1,
+            packed.timestamp / 1000.0,
+            0,
             [],
             None,
             value,

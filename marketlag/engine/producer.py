@@ -2,25 +2,37 @@
 
 Stock Faust's flush gives up after 100 ms without progress and only logs a failed send
 (faust-streaming 0.15.3, ``transport/producer.py`` and ``topics.py``), so a commit can stand for
-records that never arrived.
+records that never arrived. And it makes a task or a future of each record; here they are of each
+batch. What is written to a partition collects in its open batch, which goes out as soon as the one
+before it is on its way: a record alone waits for nothing, and under load batches grow.
 """
 
 import asyncio
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, cast
 
+from aiokafka.partitioner import murmur2
+from aiokafka.producer.message_accumulator import BatchBuilder
 from faust.transport.drivers import aiokafka as driver
-from faust.transport.producer import ProducerBuffer
-from faust.types import AppT, FutureMessage
+from faust.types import TP, AppT
 
 from marketlag.errors import SendFailed
 
+#: Told of a batch that Kafka has: its partition, offset and timestamp (ms) of its last record.
+OnConfirmed = Callable[[TP, int, int], None]
+
+#: Bytes written and not yet handed to aiokafka, before ``publish`` waits: a broker that is away
+#: must not fill the memory.
+MAX_WAITING_BYTES = 32 * 1024 * 1024
+#: Keys whose partition is remembered: aiokafka's hash is written in Python.
+MAX_KEYS = 200_000
+
 
 class Share:
-    """The records sent between two flushes."""
+    """The batches begun between two flushes."""
 
     __slots__ = ("open", "settled")
 
@@ -30,7 +42,7 @@ class Share:
 
 
 class Confirmations:
-    """Counts records that were sent and not confirmed yet; remembers the first failure.
+    """Counts batches that are not confirmed yet; remembers the first failure.
 
     A flush waits for what was sent before it, and no more: over a slow network, under load, there
     is always a record on its way, and waiting for none would be waiting for ever.
@@ -42,7 +54,7 @@ class Confirmations:
         self._flushing: deque[Share] = deque()
 
     def expect(self) -> Share:
-        """A record is being sent. Returns what ``settle`` has to be given for it."""
+        """Something is being sent. Returns what ``settle`` has to be given for it."""
         self._share.open += 1
         return self._share
 
@@ -75,60 +87,36 @@ class Confirmations:
 
 
 def failure_of(sent: "asyncio.Future[Any]") -> BaseException | None:
-    """Why a finished send failed; ``None`` if Kafka has the record."""
+    """Why a finished send failed; ``None`` if Kafka has the batch."""
     return asyncio.CancelledError() if sent.cancelled() else sent.exception()
 
 
-class StrictBuffer(ProducerBuffer):
-    """Faust's buffer of ``send_soon`` records (the tables' changelogs), each one accounted for."""
+class Batch:
+    """The records of one partition that go out together. Written to until it is sent."""
 
-    confirmations: Confirmations
+    __slots__ = ("builder", "newest", "on_confirmed", "share", "size")
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        # ``pending`` is taken from in the order of ``put``.
-        self._shares: deque[Share] = deque()
-
-    def put(self, fut: FutureMessage) -> None:
-        self._shares.append(self.confirmations.expect())
-        # The record's timestamp has to be known exactly (``tables``), and aiokafka 0.14 reports for
-        # each record of a batch that of the first (``message_accumulator.py``, ``done``).
-        fut.message = fut.message._replace(timestamp=time.time())
-        self.pending.put_nowait(fut)
-
-    async def _send_pending(self, fut: FutureMessage) -> None:
-        share = self._shares.popleft()
-        try:
-            sent = await fut.message.channel.publish_message(fut, wait=False)
-        except Exception as exc:
-            self.confirmations.settle(share, exc)
-            raise
-        assert isinstance(sent, asyncio.Future)
-        sent.add_done_callback(partial(self._settle, share))
-
-    def _settle(self, share: Share, sent: "asyncio.Future[Any]") -> None:
-        self.confirmations.settle(share, failure_of(sent))
-
-    async def flush(self) -> None:
-        await self.confirmations.wait()
-
-    async def wait_until_ebb(self) -> None:
-        """Stock Faust stalls the consumer here; our chunks in flight bound the buffer already."""
-
-    async def on_stop(self) -> None:
-        """The app flushed before it stopped the producer; nothing may be waited for here."""
+    def __init__(self, builder: BatchBuilder, share: Share) -> None:
+        self.builder = builder
+        self.share = share
+        self.size = 0  # of its values
+        self.newest = 0  # timestamp (ms) of the record written last
+        self.on_confirmed: OnConfirmed | None = None
 
 
 class Producer(driver.Producer):
-    """Faust's aiokafka producer, idempotent and strict."""
+    """Faust's aiokafka producer: idempotent, strict, and a batch at a time."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.confirmations = Confirmations()
-        buffer = StrictBuffer(loop=self.loop, beacon=self.beacon)
-        buffer.app = self.app
-        buffer.confirmations = self.confirmations
-        self.buffer = buffer
+        #: By partition: the batches that aiokafka does not have yet, the last of them open.
+        self._waiting: dict[TP, deque[Batch]] = {}
+        self._waiting_bytes = 0
+        self._room = asyncio.Event()
+        self._shipping: set[asyncio.Task[None]] = set()
+        self._partition_counts: dict[str, int] = {}
+        self._hashes: dict[bytes, int] = {}
 
     def _settings_extra(self) -> Mapping[str, Any]:
         return {"acks": "all", "enable_idempotence": True}
@@ -149,25 +137,94 @@ class Producer(driver.Producer):
         timestamp_ms: int | None = None,
         headers: Sequence[tuple[str, bytes]] = (),
     ) -> None:
-        """Hand one record over; ``flush`` waits for it. Waits while the send buffer is full."""
-        share = self.confirmations.expect()
-        try:
-            sent = await self._ensure_producer().send(
-                topic,
-                value,
-                key=key,
-                partition=partition,
-                timestamp_ms=timestamp_ms,
-                headers=list(headers),
-            )
-        except BaseException as exc:
-            self.confirmations.settle(share, exc)
-            raise
-        sent.add_done_callback(partial(self._settle, share))
+        """Hand one record over; ``flush`` waits for it. Waits while too many are on their way.
 
-    def _settle(self, share: Share, sent: "asyncio.Future[Any]") -> None:
+        Without a *partition*, the key decides, as in Kafka's own clients.
+        """
+        if partition is None:
+            count = self._partition_counts.get(topic) or await self._count_partitions(topic)
+            partition = self._hash(key or b"") % count
+        self.write(
+            topic, value, key=key, partition=partition, timestamp_ms=timestamp_ms, headers=headers
+        )
+        while self._waiting_bytes > MAX_WAITING_BYTES:
+            self._room.clear()
+            await self._room.wait()
+
+    def write(
+        self,
+        topic: str,
+        value: bytes | None,
+        *,
+        key: bytes | None,
+        partition: int,
+        timestamp_ms: int | None = None,
+        headers: Sequence[tuple[str, bytes]] = (),
+        on_confirmed: OnConfirmed | None = None,
+    ) -> None:
+        """Hand one record over, and wait for nothing."""
+        tp = TP(topic, partition)
+        batches = self._waiting.get(tp)
+        if batches is None:
+            batches = self._waiting[tp] = deque()
+            shipping = asyncio.ensure_future(self._ship(tp, batches))
+            self._shipping.add(shipping)
+            shipping.add_done_callback(self._shipping.discard)
+        timestamp = int(time.time() * 1_000) if timestamp_ms is None else timestamp_ms
+        row = {"timestamp": timestamp, "key": key, "value": value, "headers": list(headers)}
+        if not batches or batches[-1].builder.append(**row) is None:
+            builder = self._ensure_producer().create_batch()
+            batches.append(Batch(builder, self.confirmations.expect()))
+            builder.append(**row)
+        size = len(value or b"")
+        batch = batches[-1]
+        batch.newest, batch.on_confirmed = timestamp, on_confirmed
+        batch.size += size
+        self._waiting_bytes += size
+
+    async def _count_partitions(self, topic: str) -> int:
+        producer: Any = self._ensure_producer()
+        await producer.client._wait_on_metadata(topic)
+        count = len(producer.client.cluster.partitions_for_topic(topic))
+        self._partition_counts[topic] = count
+        return count
+
+    def _hash(self, key: bytes) -> int:
+        found = self._hashes.get(key)
+        if found is None:
+            if len(self._hashes) >= MAX_KEYS:
+                self._hashes.clear()
+            found = self._hashes[key] = murmur2(key) & 0x7FFFFFFF
+        return found
+
+    async def _ship(self, tp: TP, batches: deque[Batch]) -> None:
+        """Hand a partition's batches over, each when aiokafka has sent the one before."""
+        producer = self._ensure_producer()
+        try:
+            while batches:
+                batch = batches[0]
+                sent = await producer.send_batch(batch.builder, tp.topic, partition=tp.partition)
+                # Open up to here; a closed one does not wait for more.
+                batch.builder.close()
+                batches.popleft()
+                self._waiting_bytes -= batch.size
+                self._room.set()
+                sent.add_done_callback(partial(self._settle, tp, batch))
+        except BaseException as exc:
+            for batch in batches:
+                self.confirmations.settle(batch.share, exc)
+            self._crash(exc)
+            if not isinstance(exc, Exception):
+                raise
+        finally:
+            del self._waiting[tp]
+
+    def _settle(self, tp: TP, batch: Batch, sent: "asyncio.Future[Any]") -> None:
         error = failure_of(sent)
-        self.confirmations.settle(share, error)
+        if error is None and batch.on_confirmed is not None:
+            last = sent.result().offset + batch.builder.record_count() - 1
+            batch.on_confirmed(tp, last, batch.newest)
+        self.confirmations.settle(batch.share, error)
         if error is not None:
             self._crash(error)
 

@@ -8,16 +8,14 @@ and deleted, by event time.
 import asyncio
 import math
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import faust
 import msgspec
 import rocksdict
 from faust.stores import rocksdb
-from faust.streams import current_event
 from faust.tables.manager import TableManager as FaustTableManager
 from faust.tables.recovery import Recovery as FaustRecovery
 from faust.types import TP, CollectionT, EventT
@@ -112,11 +110,15 @@ class Store(rocksdb.Store):
         found = self._db_for_partition(partition).get(_TIMESTAMP_KEY)
         return int(found) if found is not None else None
 
-    def _set(self, key: bytes, value: bytes | None) -> None:
-        self._db_for_partition(_current_partition()).put(key, value)
-
-    def _del(self, key: bytes) -> None:
-        self._db_for_partition(_current_partition()).delete(key)
+    def write(self, partition: int, facts: Iterable[tuple[bytes, bytes | None]]) -> None:
+        """Put values, and delete keys that have none, all in one write."""
+        write = rocksdict.WriteBatch(raw_mode=True)
+        for key, value in facts:
+            if value is None:
+                write.delete(key)
+            else:
+                write.put(key, value)
+        self._db_for_partition(partition).write(write)
 
     def value_of(self, partition: int, key: bytes) -> bytes | None:
         found: bytes | None = self._db_for_partition(partition).get(key)
@@ -162,29 +164,6 @@ class Store(rocksdb.Store):
                 db.close()
 
 
-#: The partition of a write that no chunk is the reason of.
-_chosen_partition: ContextVar[int | None] = ContextVar("partition", default=None)
-
-
-def _current_partition() -> int:
-    chosen = _chosen_partition.get()
-    if chosen is not None:
-        return chosen
-    event = current_event()
-    assert event is not None, "a table is written while a chunk is processed, or in on_partition"
-    return int(event.message.partition)
-
-
-@contextmanager
-def on_partition(partition: int) -> Iterator[None]:
-    """What is written to tables inside belongs to this partition."""
-    token = _chosen_partition.set(partition)
-    try:
-        yield
-    finally:
-        _chosen_partition.reset(token)
-
-
 class RawTable(faust.Table[bytes, bytes], Generic[Fact]):
     """Facts under keys of bytes; the value is the fact as JSON."""
 
@@ -225,20 +204,38 @@ class RawTable(faust.Table[bytes, bytes], Generic[Fact]):
         """Never by Faust's wall clock: the job deletes what event time has passed."""
         return False
 
-    def partition_for_key(self, key: Any) -> int:
-        return _current_partition()
-
     @property
     def _store_of_ours(self) -> Store:
         store = self.data
         assert isinstance(store, Store)
         return store
 
-    def _on_changelog_sent(self, fut: Any) -> None:
-        sent = fut.result()
-        tp = TP(sent.topic_partition.topic, sent.topic_partition.partition)
-        timestamp = int(fut.message.timestamp * 1000)
-        self._confirmed[tp] = max((sent.offset, timestamp), self._confirmed.get(tp, (-1, 0)))
+    def _write(self, partition: int, facts: Sequence[tuple[bytes, bytes | None]]) -> None:
+        """To RocksDB, and to the changelog; ``None`` deletes.
+
+        Not through Faust's dictionary, which makes several objects and a task of each key
+        (``tables/base.py``, ``topics.py``).
+        """
+        if not facts:
+            return
+        self._store_of_ours.write(partition, facts)
+        topic = self.changelog_topic.get_topic_name()
+        # All of a write has one timestamp, and it has to be known exactly (``Recovery``): aiokafka
+        # 0.14 reports for each record of a batch that of the first.
+        now = int(time.time() * 1_000)
+        app: Any = self.app
+        for key, value in facts:
+            app.sender.write(
+                topic,
+                value,
+                key=key,
+                partition=partition,
+                timestamp_ms=now,
+                on_confirmed=self._on_confirmed,
+            )
+
+    def _on_confirmed(self, tp: TP, offset: int, timestamp: int) -> None:
+        self._confirmed[tp] = max((offset, timestamp), self._confirmed.get(tp, (-1, 0)))
 
     def persist_offsets(self) -> None:
         """Remember with the data how much of the changelog it holds. Called after each commit.
@@ -256,7 +253,7 @@ class FactTable(RawTable[Fact]):
     """Facts at ``(market, window)``: an event-time window declared with Faust's own type.
 
     The key on disk and in the changelog is Faust's windowed key, ``[market, [start, end]]`` in
-    seconds, as JSON. The partition is that of the chunk being processed.
+    seconds, as JSON.
     """
 
     def __init__(
@@ -268,13 +265,14 @@ class FactTable(RawTable[Fact]):
     def _key(self, market: str, start: int) -> bytes:
         return msgspec.json.encode((market, self._window.current(start / 1000)))
 
-    def put(self, market: str, start: int, fact: Fact) -> None:
-        """Write a fact to RocksDB and the changelog. *start* is the window's, in ms."""
-        self[self._key(market, start)] = msgspec.json.encode(fact)
+    def put_all(self, partition: int, facts: Mapping[tuple[str, int], Fact]) -> None:
+        """Write facts to RocksDB and the changelog, by market and window start (ms)."""
+        encode = msgspec.json.encode
+        self._write(partition, [(self._key(*key), encode(fact)) for key, fact in facts.items()])
 
-    def delete(self, market: str, start: int) -> None:
-        """Delete a fact, from RocksDB at once and from the changelog by a tombstone."""
-        del self[self._key(market, start)]
+    def delete_all(self, partition: int, keys: Iterable[tuple[str, int]]) -> None:
+        """Delete facts, from RocksDB at once and from the changelog by tombstones."""
+        self._write(partition, [(self._key(*key), None) for key in keys])
 
     def facts(self, partition: int) -> Iterator[tuple[str, int, Fact]]:
         """All facts of a partition as (market, window start in ms, fact)."""
@@ -294,12 +292,10 @@ class KeyedTable(RawTable[Fact]):
         return None if found is None else self._decode_fact(found)
 
     def put(self, partition: int, *key: str, fact: Fact) -> None:
-        with on_partition(partition):
-            self[msgspec.json.encode(key)] = msgspec.json.encode(fact)
+        self._write(partition, [(msgspec.json.encode(key), msgspec.json.encode(fact))])
 
     def delete(self, partition: int, *key: str) -> None:
-        with on_partition(partition):
-            del self[msgspec.json.encode(key)]
+        self._write(partition, [(msgspec.json.encode(key), None)])
 
     def facts(self, partition: int) -> Iterator[tuple[tuple[str, ...], Fact]]:
         """All facts of a partition with their keys."""

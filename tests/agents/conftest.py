@@ -23,6 +23,7 @@ class Sent(NamedTuple):
     value: bytes | None
     headers: dict[str, bytes]
     timestamp: int | None
+    partition: int | None = None
 
 
 class Outbox(Producer):
@@ -30,14 +31,16 @@ class Outbox(Producer):
 
     def __init__(self) -> None:
         self.sent: list[Sent] = []
-        self.changelog: list[Any] = []
+        self.changelog: list[Sent] = []
 
     async def publish(self, topic: str, value: bytes | None, **options: Any) -> None:
         headers = dict(options.get("headers", ()))
         self.sent.append(Sent(topic, options["key"], value, headers, options.get("timestamp_ms")))
 
-    def send_soon(self, fut: Any) -> None:
-        self.changelog.append(fut.message)
+    def write(self, topic: str, value: bytes | None, **options: Any) -> None:
+        self.changelog.append(
+            Sent(topic, options["key"], value, {}, options["timestamp_ms"], options["partition"])
+        )
 
     def topic(self, name: str) -> list[Sent]:
         return [each for each in self.sent if each.topic == name]

@@ -83,7 +83,7 @@ FAILPOINTS: dict[str, Callable[[Failpoint], None]] = {
     # Between closing a window and sending its row.
     "before-send": lambda point: wrap(marketlag.rules.signals, "fold", point.after),
     # Between writing a fact to RocksDB and anything that follows.
-    "before-facts": lambda point: wrap(Store, "_set", point.after),
+    "before-facts": lambda point: wrap(Store, "write", point.after),
 }
 
 
@@ -169,11 +169,11 @@ def lose_every(nth: int) -> None:
     def losing(getmany: Any) -> Any:
         async def call(self: consumer.Consumer, *args: Any, **kwargs: Any) -> Any:
             found = dict(await getmany(self, *args, **kwargs))
-            for tp, records in found.items():
-                place = tp, records[0].offset
+            for tp, packed in found.items():
+                place = tp, packed.first
                 if not self._is_changelog_tp(tp) and next(fetched) % nth == 0 and place not in lost:
                     lost.add(place)
-                    found[tp] = records[len(records) // 2 :]
+                    packed.first += (packed.end - packed.first) // 2
             return found
 
         return call
@@ -187,10 +187,10 @@ def drop_the(nth: int) -> None:
 
     def dropping(deliver: Any) -> Any:
         async def call(
-            self: consumer.Consumer, tp: Any, records: Any, value: Any, generation: int
+            self: consumer.Consumer, tp: Any, packed: Any, value: Any, generation: int
         ) -> None:
             if self._is_changelog_tp(tp) or next(handed) != nth:
-                await deliver(self, tp, records, value, generation)
+                await deliver(self, tp, packed, value, generation)
 
         return call
 
