@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 LANES ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-kafka chaos teeth reliability lint types check cost recovery scaling queries \
+.PHONY: help install demo test test-kafka chaos teeth reliability lint types check bench recovery scaling queries \
 	state feeds lock clean
 
 help: ## this list
@@ -53,8 +53,10 @@ reliability: install ## docs/reliability.md, its table made from the results of 
 
 check: test lint types test-kafka chaos teeth ## everything that CI checks
 
-cost: install ## CPU of the worker against the same job as a plain Faust agent
-	@$(BIN)/python -m bench.cost
+bench: install ## speed, latency and growth on a real Kafka, beside Flink, Quix and plain Faust
+	@$(BIN)/python -m bench.speed
+	@$(BIN)/python -m bench.latency
+	@$(BIN)/python -m bench.growth
 
 recovery: install ## from SIGKILL to the first new row, with much and little state
 	@$(BIN)/python -m bench.recovery

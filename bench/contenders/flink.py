@@ -21,7 +21,7 @@ CREATE TABLE rss_events (
     'connector' = 'kafka',
     'topic' = '{topic}',
     'properties.bootstrap.servers' = '{broker}',
-    'properties.group.id' = 'flink',
+    'properties.group.id' = '{group}',
     'scan.startup.mode' = 'earliest-offset',
     'format' = 'json',
     'json.timestamp-format.standard' = 'ISO-8601'
@@ -61,7 +61,7 @@ GROUP BY market_slug, window_start, window_end
 
 
 def main() -> None:
-    folder = Path(os.environ["FLINK_FOLDER"])
+    folder = Path(os.environ["FOLDER"])
     config = Configuration()
     for name, value in {
         "pipeline.jars": f"file://{os.environ['FLINK_CONNECTOR']}",
@@ -81,6 +81,7 @@ def main() -> None:
         "broker": os.environ["BROKER"],
         "topic": os.environ["TOPIC"],
         "output": os.environ["OUTPUT"],
+        "group": os.environ["GROUP"],
     }
     table.execute_sql(SOURCE.format(**place))
     table.execute_sql(SINK.format(**place))

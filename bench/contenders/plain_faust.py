@@ -15,13 +15,13 @@ HOUR = timedelta(hours=1)
 DELAY = timedelta(minutes=5)
 
 app = faust.App(
-    "plain",
-    broker=os.environ["PLAIN_BROKER"],
+    os.environ["GROUP"],
+    broker=f"aiokafka://{os.environ['BROKER']}",
     store="rocksdb://",
-    datadir=os.environ["PLAIN_DATADIR"],
+    datadir=os.environ["FOLDER"],
     topic_allow_declare=False,
     topic_disable_leader=True,
-    topic_partitions=3,
+    topic_partitions=int(os.environ["PARTITIONS"]),
     table_standby_replicas=0,
     stream_recovery_delay=0.1,
     broker_commit_interval=0.1,
@@ -56,14 +56,14 @@ class Signal(faust.Record):
 hours = app.Table("hours", default=Hour, value_type=Hour).tumbling(HOUR)
 by_time = hours.relative_to_field(Article.published_at)
 seen = app.Table("seen", default=bool)
-signals = app.topic("rss.signals_hourly", value_type=Signal)
-late = app.topic("rss.late", value_type=Article)
+signals = app.topic(os.environ["OUTPUT"], value_type=Signal)
+late = app.topic(os.environ["LATE"], value_type=Article)
 
 watermarks: dict[int, datetime] = {}
 open_windows: dict[int, dict[datetime, dict[str, Hour]]] = defaultdict(lambda: defaultdict(dict))
 
 
-@app.agent(app.topic("rss.events", value_type=Article))
+@app.agent(app.topic(os.environ["TOPIC"], value_type=Article))
 async def fold(articles: faust.Stream[Article]) -> None:
     async for event in articles.events():
         article, partition = event.value, event.message.partition

@@ -1,11 +1,21 @@
 """Job 1, rule by rule: articles in, exact signals out."""
 
+import json
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from marketlag.event_time import DAY, HOUR, MINUTE, format_ms
-from marketlag.rules.signals import RecoveryPoint, SignalState, fold
+from marketlag.rules.signals import (
+    RecoveryPoint,
+    SignalOutputs,
+    SignalState,
+    _emit_corrections,
+    _take,
+    fold,
+)
 from tests.support.logs import ARRIVAL, Record, article, at, heartbeat, log, record
 
 
@@ -298,3 +308,51 @@ def test_a_late_first_record_after_a_cut_does_not_make_old_windows_whole() -> No
     out = fold(state, after)
     assert [timed.signal.window_start for timed in out.signals] == [format_ms(at("14:00"))]
     assert [late.offset for late in out.late] == [20]
+
+
+clocks = st.integers(0, 4 * 60).map(lambda minutes: at("10:00") + minutes * MINUTE)
+odd_values = st.sampled_from(
+    [
+        None,
+        b"",
+        b"{}",
+        b"\xff",
+        json.dumps(heartbeat(at("12:30"))).encode(),
+        json.dumps(article(at("11:00"), market="")).encode(),
+        json.dumps(article(at("11:00"), market="__heartbeat__")).encode(),
+        json.dumps(article(at("11:00"), keyword_score=1e13)).encode(),
+        json.dumps(article("yesterday")).encode(),
+        json.dumps(article(ARRIVAL + 6 * MINUTE)).encode(),
+    ]
+)
+usual_values = st.builds(
+    lambda time, market, article_id, score: json.dumps(
+        article(time, market=market, article_id=article_id, keyword_score=score)
+    ).encode(),
+    clocks,
+    st.sampled_from(["m", "n"]),
+    st.sampled_from([None, "", "a", "b", "c"]),
+    st.sampled_from([0.1, 0.7, 3.0]),
+)
+log_records = st.lists(
+    st.tuples(
+        st.one_of(usual_values, usual_values, odd_values), st.sampled_from([b"m", b"n", None])
+    )
+)
+
+
+@settings(deadline=None)
+@given(log_records, st.sampled_from([0, 30 * MINUTE]), st.booleans())
+def test_the_hot_loop_is_the_rule(
+    rows: list[tuple[bytes | None, bytes | None]], lateness: int, truncated: bool
+) -> None:
+    """What ``fold`` does itself is what ``_take`` would have done with the same record."""
+    quick, plain = (new_state(lateness=lateness, truncated=truncated) for _ in range(2))
+    records = [Record(offset, value, key) for offset, (value, key) in enumerate(rows)]
+    expected = SignalOutputs()
+    for each in records:
+        _take(plain, each, expected)
+    for window in plain.windows.values():
+        _emit_corrections(window, plain, expected)
+    assert fold(quick, records) == expected
+    assert quick.recovery_point(len(rows)) == plain.recovery_point(len(rows))
