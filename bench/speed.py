@@ -91,7 +91,7 @@ class Ring(NamedTuple):
         self.services.client.create(topic, self.settings.partitions, KEEP)
 
 
-def ours(ring: Ring, number: int, _topic: str) -> Job:
+def ours(ring: Ring, number: int, _topic: str = RSS_EVENTS) -> Job:
     settings = ring.settings.model_copy(
         update={"app_id": f"bench-{number}", "datadir": ring.folder / "state"}
     )

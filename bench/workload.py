@@ -51,12 +51,13 @@ BATCH_BYTES = 512 * 1024
 
 
 class Load(NamedTuple):
-    """How much: articles in the month, and over how many markets and partitions."""
+    """How much: articles in so many hours, and over how many markets and partitions."""
 
     events: int
     markets: int = 50
     partitions: int = 6
     hours: int = HOURS
+    skew: float = SKEW
 
 
 class Record(NamedTuple):
@@ -86,7 +87,7 @@ def records(load: Load) -> Iterator[Record]:
     slugs = [market_slug(number) for number in range(load.markets)]
     keys = [slug.encode() for slug in slugs]
     places = [partition_of(key, load.partitions) for key in keys]
-    weights = list(itertools.accumulate(1 / (n + 1) ** SKEW for n in range(load.markets)))
+    weights = list(itertools.accumulate(1 / (n + 1) ** load.skew for n in range(load.markets)))
     texts = [_text(rng) for _ in range(5_000)]
     for index in range(load.events):
         arrived = START + index * load.hours * HOUR // load.events
