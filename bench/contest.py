@@ -90,9 +90,8 @@ class _Article(msgspec.Struct):
 
 def measure(job: Job, events: int, expected: Signals, client: Client, log: Path) -> Run:
     """Run a contender to its end. Raises ``RunFailed``."""
-    tps = [TopicPartition(job.output, n) for n in range(job.partitions)] if job.output else []
-    with _Watched(client, tps) as count:
-        with _started(job, log) as process:
+    with Watched(client, job) as count:
+        with started(job, log) as process:
             run = _watch(process, log, count if job.output else None, events, len(expected))
         found = count.signals() if job.output else _printed(log)
     differing = sum(not _agree(found.get(key), row) for key, row in expected.items())
@@ -109,7 +108,8 @@ def _agree(found: tuple[int, float, float, float] | None, row: tuple[float, ...]
 
 
 @contextmanager
-def _started(job: Job, log: Path) -> Iterator[psutil.Process]:
+def started(job: Job, log: Path) -> Iterator[psutil.Process]:
+    """The contender's process, its output in *log*; killed at the end, with its children."""
     with log.open("wb") as output:
         process = subprocess.Popen(
             job.command,
@@ -128,7 +128,7 @@ def _started(job: Job, log: Path) -> Iterator[psutil.Process]:
 
 
 def _watch(
-    process: psutil.Process, log: Path, count: "_Watched | None", events: int, wanted: int
+    process: psutil.Process, log: Path, count: "Watched | None", events: int, wanted: int
 ) -> Run:
     began: tuple[float, float] | None = None
     seen, moved, peak = 0, time.monotonic(), 0.0
@@ -199,11 +199,13 @@ def _signals(values: Iterable[bytes]) -> Signals:
     return found
 
 
-class _Watched:
-    """Counts and reads what is new in a topic, by one consumer that stays."""
+class Watched:
+    """Counts and reads what is new in a job's topic, by one consumer that stays."""
 
-    def __init__(self, client: Client, tps: list[TopicPartition]) -> None:
-        self._client, self._tps = client, tps
+    def __init__(self, client: Client, job: Job) -> None:
+        topic, numbers = job.output, range(job.partitions)
+        self._client = client
+        self._tps = [] if topic is None else [TopicPartition(topic, number) for number in numbers]
         self._before: dict[TopicPartition, int] = {}
 
     def __enter__(self) -> Self:

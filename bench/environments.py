@@ -11,6 +11,7 @@ import httpx
 CACHE = Path(__file__).parents[1] / ".bench"
 FLINK = "apache-flink==2.2.1"
 QUIX = "quixstreams==3.28.1"
+PY_SPY = "py-spy==0.4.3"
 CONNECTOR = (
     "https://repo1.maven.org/maven2/org/apache/flink/flink-sql-connector-kafka/5.0.0-2.2/"
     "flink-sql-connector-kafka-5.0.0-2.2.jar"
@@ -31,6 +32,11 @@ def flink_python() -> str:
 def quix_python() -> str:
     """The Python that has Quix Streams. Raises ``Missing``."""
     return _python_with(QUIX)
+
+
+def py_spy() -> str:
+    """The sampling profiler. Raises ``Missing``."""
+    return str(Path(_python_with(PY_SPY)).parent / "py-spy")
 
 
 def connector() -> Path:

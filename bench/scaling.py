@@ -2,47 +2,22 @@
 
 The rows have to be the same. On a machine with two cores the third worker has none of its own.
 
-    python -m bench.scaling [--articles 600000]
+    python -m bench.scaling [--articles 2000000]
 """
 
 import argparse
 import hashlib
-import random
 import tempfile
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
-from bench.pipeline import (
-    Services,
-    article,
-    fill,
-    heartbeats,
-    hour,
-    read_so_far,
-    services,
-    wait_finished,
-    wait_ready,
-)
-from marketlag.event_time import HOUR
+from bench.pipeline import Services, read_so_far, services, wait_finished, wait_ready
+from bench.workload import Load, fill
+from marketlag.topics import RSS_EVENTS
 from tests.support.services import query
 
-PARTITIONS = 6
-MARKETS = 120
 PER_HOUR = 10_000
-
-
-def log(articles: int, arrival: int) -> Iterator[dict[str, Any]]:
-    """The same log at every call; *arrival* is its records' timestamp (ms), a part of every row."""
-    rng = random.Random(1)  # noqa: S311 - a workload, not a secret
-    for index in range(articles):
-        published = hour(0) + index * HOUR // PER_HOUR
-        record = article(f"market-{rng.randrange(MARKETS)}", published, rng)
-        yield record | {"timestamp_ms": arrival}
-    for beat in heartbeats(PARTITIONS, hour(articles // PER_HOUR + 3)):
-        yield beat | {"timestamp_ms": arrival}
 
 
 def rate(running: Services, workers: int, articles: int) -> float:
@@ -73,17 +48,17 @@ def fingerprint(running: Services) -> tuple[int, str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
-    parser.add_argument("--articles", type=int, default=600_000)
+    parser.add_argument("--articles", type=int, default=2_000_000)
     options = parser.parse_args()
+    load = Load(options.articles, markets=120, hours=options.articles // PER_HOUR)
     seen = set()
-    arrival = int(time.time() * 1000)
     for workers in (1, 2, 3):
         with (
             tempfile.TemporaryDirectory() as name,
             # All of them join before any of them begins.
-            services(Path(name), partitions=PARTITIONS, startup_delay="4s") as running,
+            services(Path(name), partitions=load.partitions, startup_delay="4s") as running,
         ):
-            fill(running.client, log(options.articles, arrival))
+            running.client.run(fill(running.settings, RSS_EVENTS, load), timeout=3_600)
             found = rate(running, workers, options.articles)
             rows, digest = fingerprint(running)
             seen.add((rows, digest))

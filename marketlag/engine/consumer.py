@@ -298,7 +298,7 @@ class Consumer(driver.Consumer):
             tp.topic,
             tp.partition,
             packed.end - 1,
-            packed.timestamp / 1000.0,
+            0.0,  # a chunk's records have their own
             0,
             [],
             None,

@@ -28,17 +28,15 @@ class Packed:
     Attributes:
         first: the offset from which they are wanted; a fetch may begin within a batch.
         end: the offset after them.
-        timestamp: the greatest in the last batch (ms).
     """
 
-    __slots__ = ("_batches", "_check_crcs", "end", "first", "timestamp")
+    __slots__ = ("_batches", "_check_crcs", "end", "first")
 
     def __init__(self, batches: list[Any], first: int, *, check_crcs: bool = True) -> None:
         self._batches = batches
         self._check_crcs = check_crcs
         self.first = first
         self.end: int = batches[-1].next_offset
-        self.timestamp: int = batches[-1].max_timestamp
 
     def unpack(self) -> list[LogRecord]:
         """The records, without markers. Once; raises ``CorruptRecordException``."""
