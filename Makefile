@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 LANES ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-kafka chaos teeth reliability lint types check bench recovery scaling queries \
+.PHONY: help install demo test test-kafka chaos teeth reliability lint types check bench flame recovery scaling queries \
 	state feeds lock clean
 
 help: ## this list
@@ -57,6 +57,10 @@ bench: install ## speed, latency and growth on a real Kafka, beside Flink, Quix 
 	@$(BIN)/python -m bench.speed
 	@$(BIN)/python -m bench.latency
 	@$(BIN)/python -m bench.growth
+	@$(BIN)/python -m bench.scaling
+
+flame: install ## docs/performance.svg: where Job 1 spends its time
+	@$(BIN)/python -m bench.flame
 
 recovery: install ## from SIGKILL to the first new row, with much and little state
 	@$(BIN)/python -m bench.recovery

@@ -7,6 +7,7 @@ needs the right to read another process (root, or ``kernel.yama.ptrace_scope=0``
 """
 
 import argparse
+import re
 import subprocess
 import tempfile
 import time
@@ -35,9 +36,11 @@ PARTS = {
 def record(pid: int, form: str, to: Path) -> None:
     """Sample a process for ``SECONDS``."""
     command = [py_spy(), "record", "-r", "300", "-d", str(SECONDS), "-f", form, "-o", str(to)]
-    subprocess.run(
-        [*command, "--threads", "-p", str(pid)], check=True, capture_output=True, text=True
+    done = subprocess.run(
+        [*command, "--threads", "-p", str(pid)], check=False, capture_output=True, text=True
     )
+    if done.returncode:
+        raise SystemExit(f"py-spy: {done.stderr.strip()}")
 
 
 def shares(raw: Path) -> Counter[str]:
@@ -60,7 +63,7 @@ def main() -> None:
     ):
         here.client.run(fill(here.settings, RSS_EVENTS, Load(options.events)), timeout=3_600)
         for number, (form, to) in enumerate(
-            {"flamegraph": PICTURE, "raw": Path(name) / "raw"}.items()
+            {"flamegraph": PICTURE, "raw": Path(name) / "samples"}.items()
         ):
             folder = here.folder / form
             folder.mkdir()
@@ -69,7 +72,10 @@ def main() -> None:
                 while not count.new():
                     time.sleep(0.05)
                 record(process.pid, form, to)
-        found = shares(Path(name) / "raw")
+        # py-spy's title is its command line, with the paths of this machine.
+        title = re.compile("[^<>]*py-spy record[^<>]*")
+        PICTURE.write_text(title.sub("Job 1 over the log", PICTURE.read_text()))
+        found = shares(Path(name) / "samples")
     for part, samples in found.most_common():
         print(f"{samples / found.total():4.0%}  {part}")
 
