@@ -217,7 +217,7 @@ def _read_heartbeat(record: LogRecord, value: bytes, why: Exception) -> int:
 
 
 # The hot loop. It takes the articles that need no thought, those for a window that is open, itself:
-# decoding is half of its time, and a call costs more than its arithmetic. Whatever else a record
+# decoding is a third of its time, and a call costs more than its arithmetic. Whatever else a record
 # may be goes to ``_take``, which is the rule; the two are held equal by a test.
 def fold(  # noqa: C901
     state: SignalState, records: Iterable[LogRecord]

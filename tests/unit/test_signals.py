@@ -126,7 +126,7 @@ BAD = {
     "not JSON": record(0, b"{"),
     "empty value": Record(0, None),
     "empty key": Record(0, b"{}", key=None),
-    "bytes, more than": record(0, b"x" * 600_000),
+    "bytes, more than": record(0, article(at("10:00"), summary="x" * 600_000)),
     "not UTF-8": record(0, b'{"market_slug": "\xff"}'),
     "missing required field `link`": record(
         0, {k: v for k, v in article(at("10:00")).items() if k != "link"}
@@ -154,6 +154,17 @@ def test_a_bad_record_is_refused_with_its_reason(reason: str) -> None:
     [refused] = fold(state, [BAD[reason]]).refused
     assert reason in refused.reason
     assert state.windows == {}
+
+
+@pytest.mark.parametrize("reason", BAD)
+def test_a_bad_record_is_refused_in_a_window_that_is_open(reason: str) -> None:
+    """The loop's short way for such a window lets nothing through."""
+    state = new_state()
+    good = [record(1, article(at("10:00"))), record(2, article(at("10:01")))]
+    [refused] = fold(state, [good[0], BAD[reason], good[1]]).refused
+    assert reason in refused.reason
+    [window] = state.windows.values()
+    assert {key: each.count for key, each in window.aggregates.items()} == {b"m": 2}
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
@@ -322,7 +333,6 @@ odd_values = st.sampled_from(
         json.dumps(article(at("11:00"), market="__heartbeat__")).encode(),
         json.dumps(article(at("11:00"), keyword_score=1e13)).encode(),
         json.dumps(article("yesterday")).encode(),
-        json.dumps(article(ARRIVAL + 6 * MINUTE)).encode(),
     ]
 )
 usual_values = st.builds(
@@ -334,21 +344,21 @@ usual_values = st.builds(
     st.sampled_from([None, "", "a", "b", "c"]),
     st.sampled_from([0.1, 0.7, 3.0]),
 )
-log_records = st.lists(
-    st.tuples(
-        st.one_of(usual_values, usual_values, odd_values), st.sampled_from([b"m", b"n", None])
-    )
-)
+# Of a record that arrived at 11:20, a time after 11:25 is refused.
+arrivals = st.sampled_from([ARRIVAL, at("11:20")])
+usual_rows = st.tuples(usual_values, st.sampled_from([b"m", b"n"]), arrivals)
+odd_rows = st.tuples(odd_values | usual_values, st.sampled_from([b"m", b"n", None]), arrivals)
+log_records = st.lists(usual_rows | usual_rows | odd_rows, max_size=40)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=300)
 @given(log_records, st.sampled_from([0, 30 * MINUTE]), st.booleans())
 def test_the_hot_loop_is_the_rule(
-    rows: list[tuple[bytes | None, bytes | None]], lateness: int, truncated: bool
+    rows: list[tuple[bytes | None, bytes | None, int]], lateness: int, truncated: bool
 ) -> None:
     """What ``fold`` does itself is what ``_take`` would have done with the same record."""
     quick, plain = (new_state(lateness=lateness, truncated=truncated) for _ in range(2))
-    records = [Record(offset, value, key) for offset, (value, key) in enumerate(rows)]
+    records = [Record(offset, *row) for offset, row in enumerate(rows)]
     expected = SignalOutputs()
     for each in records:
         _take(plain, each, expected)
