@@ -66,6 +66,7 @@ async def lag(chunks: StreamT[Chunk]) -> None:
                 out = fold_prices(state, chunk.records, rules, tracked)
                 clocks = state.price_clocks
             keep_facts(chunk.partition, out)
+            await app.sender.room()
             for timed in out.rows:
                 await app.sender.publish(
                     LAG_SIGNALS,

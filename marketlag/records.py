@@ -47,6 +47,10 @@ class LogRecord(Protocol):
     def headers(self) -> Sequence[tuple[str, bytes]]: ...
 
 
+#: What decoding raises; the last one for JSON that is nested a thousand deep.
+UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
 class Refusal(Exception):
     """A record that cannot be used; the text is the reason that goes to the DLQ."""
 

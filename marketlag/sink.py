@@ -13,7 +13,7 @@ from mode import get_logger
 
 from marketlag.engine.chunk import Chunk
 from marketlag.errors import DatabaseError
-from marketlag.records import LogRecord, Refused, undecodable
+from marketlag.records import UNDECODABLE, LogRecord, Refused, undecodable
 
 logger = get_logger(__name__)
 
@@ -64,7 +64,7 @@ class Sink(Generic[Row]):
     async def _to_item(self, chunk: Chunk, record: LogRecord) -> Item[Row]:
         try:
             return Item(chunk, record, self._decode(record.value or b""))
-        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        except UNDECODABLE as exc:
             await self._refuse(chunk, [Refused(record, undecodable(exc))])
             return Item(chunk, record, None)
 

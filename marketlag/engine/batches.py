@@ -21,6 +21,7 @@ OnConfirmed = Callable[[TP, int, int], None]
 
 #: Bytes written and not yet handed to aiokafka, before ``publish`` waits: a broker that is away
 #: must not fill the memory.
+RECORD_BYTES = 64  # beside key and value
 MAX_WAITING_BYTES = 32 * 1024 * 1024
 
 
@@ -61,6 +62,11 @@ class Confirmations:
         elif share.open == 0 and share is not self._share:
             share.settled.set()
 
+    def check(self) -> None:
+        """Raise ``SendFailed`` if something could not be sent."""
+        if self._error is not None:
+            raise SendFailed(f"Kafka did not take a record: {self._error!r}") from self._error
+
     async def wait(self) -> None:
         """Return when every record sent so far is confirmed.
 
@@ -73,8 +79,7 @@ class Confirmations:
         for each in list(self._flushing):
             if self._error is None:
                 await each.settled.wait()
-        if self._error is not None:
-            raise SendFailed(f"Kafka did not take a record: {self._error!r}") from self._error
+        self.check()
         while self._flushing and self._flushing[0].settled.is_set():
             self._flushing.popleft()
 
@@ -104,7 +109,8 @@ class Batches:
         create: gives an empty batch.
         send: hands a batch to the client, once the one before it in its partition is on its way.
             The future that it returns is done when Kafka has the batch.
-        on_failure: told why a batch cannot be sent. Every ``flush`` fails from then on.
+        on_failure: told why a batch cannot be sent. Nothing is sent from then on: what followed
+            in its partition would stand in the log without it.
     """
 
     def __init__(
@@ -131,7 +137,8 @@ class Batches:
         headers: Sequence[tuple[str, bytes]] = (),
         on_confirmed: OnConfirmed | None = None,
     ) -> None:
-        """Add a record to its partition's open batch."""
+        """Add a record to its partition's open batch. Raises ``SendFailed`` after a failure."""
+        self.confirmations.check()
         batches = self._waiting.get(tp)
         if batches is None:
             batches = self._waiting[tp] = deque()
@@ -144,22 +151,25 @@ class Batches:
             builder = self._create()
             builder.append(**row)
             batches.append(Batch(builder, self.confirmations.expect()))
-        size = len(value or b"")
+        size = len(key or b"") + len(value or b"") + RECORD_BYTES
         batch = batches[-1]
         batch.newest, batch.on_confirmed = timestamp, on_confirmed
         batch.size += size
         self._waiting_bytes += size
 
     async def room(self) -> None:
-        """Wait while more bytes are waiting than should be."""
+        """Wait while more bytes are waiting than should be. Raises ``SendFailed``."""
+        self.confirmations.check()
         while self._waiting_bytes > MAX_WAITING_BYTES:
             self._room.clear()
             await self._room.wait()
+            self.confirmations.check()
 
     async def _ship(self, tp: TP, batches: deque[Batch]) -> None:
         try:
             while batches:
                 batch = batches[0]
+                self.confirmations.check()
                 sent = await self._send(tp, batch.builder)
                 # Open up to here. The client does not let a closed one linger.
                 batch.builder.close()
@@ -170,7 +180,9 @@ class Batches:
         except BaseException as exc:
             for batch in batches:
                 self.confirmations.settle(batch.share, exc)
-            self._on_failure(exc)
+            self._room.set()
+            if not isinstance(exc, SendFailed):  # of another partition, and told
+                self._on_failure(exc)
             if not isinstance(exc, Exception):
                 raise
         finally:
@@ -183,4 +195,5 @@ class Batches:
             batch.on_confirmed(tp, last, batch.newest)
         self.confirmations.settle(batch.share, error)
         if error is not None:
+            self._room.set()
             self._on_failure(error)

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+from aiokafka.errors import KafkaTimeoutError
 from aiokafka.partitioner import murmur2
 from aiokafka.producer.message_accumulator import BatchBuilder
 from faust.transport.drivers import aiokafka as driver
@@ -49,11 +50,18 @@ class Producer(driver.Producer):
         return self._ensure_producer().create_batch()
 
     async def _send_batch(self, tp: TP, batch: BatchBuilder) -> "asyncio.Future[Any]":
-        producer: Any = self._ensure_producer()
-        sent: asyncio.Future[Any] = await producer.send_batch(
-            batch, tp.topic, partition=tp.partition
-        )
-        return sent
+        while True:
+            producer: Any = self._ensure_producer()
+            try:
+                sent: asyncio.Future[Any] = await producer.send_batch(
+                    batch, tp.topic, partition=tp.partition
+                )
+            except KafkaTimeoutError:
+                # The batch before is retried for ever while its partition's leader is away, and
+                # this one was not taken yet (``MessageAccumulator.add_batch``).
+                self.log.warning("%s partition %s takes no records", *tp)
+            else:
+                return sent
 
     async def publish(
         self,
@@ -75,6 +83,10 @@ class Producer(driver.Producer):
         self.write(
             topic, value, key=key, partition=partition, timestamp_ms=timestamp_ms, headers=headers
         )
+        await self.room()
+
+    async def room(self) -> None:
+        """Wait while too many records are on their way. Raises ``SendFailed``."""
         await self._batches.room()
 
     def write(

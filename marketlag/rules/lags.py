@@ -26,6 +26,7 @@ from marketlag.records import (
     SOURCE_CLOCK,
     SOURCE_OFFSET,
     SOURCE_PARTITION,
+    UNDECODABLE,
     LagRow,
     LogRecord,
     Price,
@@ -101,7 +102,7 @@ def fold_signals(
         try:
             signal = _decode_signal(record.value or b"")
             start = parse_ms(signal.window_start)
-        except (msgspec.DecodeError, ValueError) as exc:
+        except (*UNDECODABLE, ValueError) as exc:
             out.refused.append(Refused(record, undecodable(exc)))
             continue
         state.signal_clock = max(state.signal_clock, start)
@@ -153,7 +154,7 @@ def fold_prices(
             hour = parse_ms(price.event_time)
             fact = _price_fact(price, record, source)
             clock = int(_header(record, SOURCE_CLOCK) or state.price_clocks.get(source, hour))
-        except (msgspec.DecodeError, ValueError) as exc:
+        except (*UNDECODABLE, ValueError) as exc:
             out.refused.append(Refused(record, undecodable(exc)))
             continue
         state.tell_price_clock(source, max(hour, clock))

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from marketlag.event_time import BEGINNING, HOUR, MINUTE, parse_ms
-from marketlag.records import LogRecord, Poll
+from marketlag.records import UNDECODABLE, LogRecord, Poll
 
 #: Prices are told once an hour, whatever comes of it.
 PRICES_IDLE_AFTER_MS = 2 * HOUR + 10 * MINUTE
@@ -121,7 +121,7 @@ class Polls:
                 poll = _decode(record.value or b"")
                 for clock in self._clocks:
                     clock.take(poll, record.offset)
-            except (msgspec.DecodeError, UnicodeDecodeError, ValueError):
+            except (*UNDECODABLE, ValueError):
                 continue
         return [beat for clock in self._clocks if (beat := clock.beat()) is not None]
 

@@ -12,6 +12,7 @@ from marketlag.event_time import BEGINNING, HOUR, format_ms, parse_ms
 from marketlag.records import (
     HEARTBEAT,
     MAX_AHEAD_MS,
+    UNDECODABLE,
     LogRecord,
     Price,
     PriceClock,
@@ -54,7 +55,7 @@ def check(record: LogRecord) -> tuple[Price | None, int]:
     value = readable(record)
     try:
         price = _decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+    except UNDECODABLE as exc:
         return None, _read_heartbeat(record, value, exc)
     if not price.market_slug:
         raise Refusal("empty market_slug")
@@ -77,7 +78,7 @@ def check(record: LogRecord) -> tuple[Price | None, int]:
 def _read_heartbeat(record: LogRecord, value: bytes, why: Exception) -> int:
     try:
         heartbeat = _decode_heartbeat(value)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNDECODABLE:
         raise Refusal(undecodable(why)) from None
     if heartbeat.market_slug != HEARTBEAT:
         raise Refusal(undecodable(why))

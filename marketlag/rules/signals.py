@@ -25,6 +25,7 @@ from marketlag.records import (
     MAX_AHEAD_MS,
     MAX_NUMBER,
     MAX_VALUE_BYTES,
+    UNDECODABLE,
     Article,
     Heartbeat,
     LogRecord,
@@ -52,7 +53,7 @@ class _UsualArticle(Article, gc=False):
 
 
 _decode_usual = msgspec.json.Decoder(_UsualArticle).decode
-_UNUSUAL = (msgspec.DecodeError, UnicodeDecodeError, ValueError)
+_UNUSUAL = (*UNDECODABLE, ValueError)
 
 
 class RecoveryPoint(msgspec.Struct, frozen=True, array_like=True):
@@ -181,7 +182,7 @@ def read_article(record: LogRecord) -> tuple[Article | None, int]:
     try:
         article = _decode_article(value)
         published = parse_ms(article.published_at)
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+    except UNDECODABLE as exc:
         return None, _read_heartbeat(record, value, exc)
     except ValueError as exc:
         raise Refusal(f"published_at is {exc}") from None
@@ -207,7 +208,7 @@ def _read_heartbeat(record: LogRecord, value: bytes, why: Exception) -> int:
         if heartbeat.market_slug != HEARTBEAT:
             raise Refusal(undecodable(why))
         published = parse_ms(heartbeat.published_at)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNDECODABLE:
         raise Refusal(undecodable(why)) from None
     except ValueError as exc:
         raise Refusal(f"published_at is {exc}") from None

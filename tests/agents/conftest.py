@@ -42,6 +42,9 @@ class Outbox(Producer):
             Sent(topic, options["key"], value, {}, options["timestamp_ms"], options["partition"])
         )
 
+    async def room(self) -> None:
+        """Always."""
+
     def topic(self, name: str) -> list[Sent]:
         return [each for each in self.sent if each.topic == name]
 

@@ -183,11 +183,30 @@ async def test_a_client_that_takes_nothing_fails_the_flush_as_well() -> None:
     assert [str(failure) for failure in failures] == ["no room"]
 
 
+async def test_nothing_follows_a_batch_that_failed() -> None:
+    """In no partition: a later record in the log without an earlier one would be believed."""
+    client = Client()
+    client.gate.set()
+    batches = client.batches()
+    batches.write(LOG, b"a", key=b"k")
+    await settle()
+    client.gate.clear()
+    batches.write(LOG, b"b", key=b"k")
+    await settle()
+    batches.write(TP("t", 1), b"c", key=b"k")
+    client.taken[0][1].set_exception(OSError("gone"))
+    await settle()
+    with pytest.raises(SendFailed, match="gone"):
+        batches.write(LOG, b"d", key=b"k")
+    with pytest.raises(SendFailed, match="gone"):
+        await batches.room()
+
+
 async def test_publishing_waits_while_too_much_is_on_its_way() -> None:
     """A broker that is away must not fill the memory."""
     client = Client()
     batches = client.batches(size=2 * MAX_WAITING_BYTES)
-    batches.write(LOG, bytes(MAX_WAITING_BYTES), key=b"k")
+    batches.write(LOG, bytes(MAX_WAITING_BYTES - 100), key=b"k")
     await batches.room()
     batches.write(LOG, b"v", key=b"k")
     waiting = asyncio.ensure_future(batches.room())

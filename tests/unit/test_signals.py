@@ -143,6 +143,11 @@ BAD = {
         key=b"m",
     ),
     "the key is not the market_slug": record(0, article(at("10:00")), key=b"other"),
+    "maximum recursion depth": record(
+        0,
+        json.dumps(article(at("10:00"))).encode()[:-1]
+        + b',"x":%b%b}' % (b"[" * 2_000, b"]" * 2_000),
+    ),
     "beyond 1e+12": record(0, article(at("10:00"), keyword_score=-1e200)),
 }
 
