@@ -19,9 +19,10 @@ from marketlag.errors import SendFailed
 #: Told of a batch that Kafka has: its partition, offset and timestamp (ms) of its last record.
 OnConfirmed = Callable[[TP, int, int], None]
 
+#: Of a record beside its key and value, about.
+RECORD_BYTES = 64
 #: Bytes written and not yet handed to aiokafka, before ``publish`` waits: a broker that is away
 #: must not fill the memory.
-RECORD_BYTES = 64  # beside key and value
 MAX_WAITING_BYTES = 32 * 1024 * 1024
 
 
@@ -97,7 +98,7 @@ class Batch:
     def __init__(self, builder: BatchBuilder, share: Share) -> None:
         self.builder = builder
         self.share = share
-        self.size = 0  # of its values
+        self.size = 0  # bytes, about
         self.newest = 0  # timestamp (ms) of the record written last
         self.on_confirmed: OnConfirmed | None = None
 
