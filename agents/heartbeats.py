@@ -6,10 +6,13 @@ writes them. The rules are ``marketlag.rules.polls``.
 """
 
 import logging
+import time
+from collections.abc import Iterator
 
 import msgspec
 from faust.types import StreamT
 
+from marketlag import metrics
 from marketlag.application import app, markets, settings
 from marketlag.engine.chunk import Chunk, PerPartition
 from marketlag.event_time import format_ms
@@ -43,7 +46,7 @@ async def heartbeats(chunks: StreamT[Chunk]) -> None:
                 report_idle(beat)
                 if beat.time is not None:
                     await send_heartbeat(beat.kind, beat.time)
-            chunk.lease.advance(clocks.recovery_offset(chunk.end))
+            chunk.lease.advance(clocks.recovery_offset(chunk.end), done=chunk.end)
 
 
 def report_idle(beat: Beat) -> None:
@@ -76,3 +79,17 @@ def rss_heartbeat(time: int) -> dict[str, object]:
         "source_weight": 0.0,
         "keyword_score": 0.0,
     }
+
+
+@metrics.FEED_STALENESS.source
+def staleness() -> Iterator[metrics.Sample]:
+    for _, clocks in partitions.held(app.reader.positions.term):
+        for feed, answered in clocks.answered("rss").items():
+            yield [without_user(feed)], time.time() - answered / 1_000
+
+
+@metrics.SOURCES_IDLE.source
+def idle_sources() -> Iterator[metrics.Sample]:
+    for _, clocks in partitions.held(app.reader.positions.term):
+        for kind, count in clocks.idle_counts().items():
+            yield [kind], count

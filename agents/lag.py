@@ -8,8 +8,9 @@
 import msgspec
 from faust.types import TP, StreamT
 
+from marketlag import metrics
 from marketlag.application import app, markets, settings
-from marketlag.engine.chunk import Chunk, PerPartition
+from marketlag.engine.chunk import Chunk, PerPartition, where
 from marketlag.event_time import BEGINNING
 from marketlag.rules.baseline import BASELINE_MS
 from marketlag.rules.facts import LagState, expire
@@ -76,15 +77,25 @@ async def lag(chunks: StreamT[Chunk]) -> None:
                 )
             for refused in out.refused:
                 app.log.error(
-                    "%s partition %s offset %s is not ours and is passed over: %s",
-                    *(chunk.topic, chunk.partition, refused.record.offset, refused.reason),
+                    "a record is not ours and is passed over: %s",
+                    refused.reason,
+                    extra=where(chunk, refused.record.offset),
                 )
             if out.late:
                 app.log.warning(
-                    "%s partition %s: %s records are older than the state kept, and change nothing",
-                    *(chunk.topic, chunk.partition, out.late),
+                    "%s records are older than the state kept, and change nothing",
+                    out.late,
+                    extra=where(chunk, chunk.start),
                 )
+            measure(out)
             chunk.lease.advance(chunk.end, msgspec.json.encode(clocks).decode())
+
+
+def measure(out: LagOutputs) -> None:
+    flagged = sum(timed.row.lag_flag for timed in out.rows)
+    metrics.LAG_ROWS.labels("true").inc(flagged)
+    metrics.LAG_ROWS.labels("false").inc(len(out.rows) - flagged)
+    metrics.RECORDS_LATE.labels("lag").inc(out.late)
 
 
 def keep_facts(partition: int, out: LagOutputs) -> None:

@@ -6,9 +6,13 @@ The rules are ``marketlag.rules.prices``; the only state is the log's clock, in 
 metadata.
 """
 
+import time
+from collections.abc import Iterator
+
 import msgspec
 from faust.types import StreamT
 
+from marketlag import metrics
 from marketlag.application import app, settings
 from marketlag.engine.chunk import Chunk, PerPartition
 from marketlag.engine.outputs import send_refused
@@ -90,3 +94,16 @@ async def tell_clock(chunk: Chunk, clock: int) -> None:
             timestamp_ms=chunk.records[-1].timestamp,
             headers=[(SOURCE_PARTITION, str(chunk.partition).encode())],
         )
+
+
+@metrics.WATERMARK.source
+def clocks() -> Iterator[metrics.Sample]:
+    for partition, clock in partitions.held(app.reader.positions.term):
+        if clock.time != BEGINNING:
+            yield (PRICE_HOURLY, partition), clock.time / 1_000
+
+
+@metrics.WATERMARK_DISTANCE.source
+def distances() -> Iterator[metrics.Sample]:
+    for labels, clock in clocks():
+        yield labels, time.time() - clock

@@ -6,13 +6,17 @@ they are. The two have queues of their own: a full hour's prices do not hold up 
 """
 
 import asyncio
+import time
+from collections.abc import Iterator
 from datetime import timedelta
 
 from faust.types import StreamT
 
+from marketlag import metrics
 from marketlag.application import app, settings
 from marketlag.engine.chunk import Chunk
 from marketlag.engine.outputs import send_refused
+from marketlag.event_time import parse_ms
 from marketlag.history import lag_history, price_history
 from marketlag.postgres import Database
 from marketlag.records import LagRow, PriceRow, Refused
@@ -27,7 +31,22 @@ async def refuse(chunk: Chunk, refused: list[Refused]) -> None:
 database = Database(settings.postgres_dsn.get_secret_value())
 max_rows = settings.sink_max_rows
 max_wait = settings.sink_max_wait / timedelta(seconds=1)
-lag_sink = Sink(LagRow, lag_history(database).upsert, refuse, max_rows=max_rows, max_wait=max_wait)
+lags = lag_history(database)
+
+
+async def upsert_lags(rows: list[LagRow]) -> list[tuple[LagRow, str]]:
+    """Write them; measure how long the slowest of them took to get here."""
+    refused = await lags.upsert(rows)
+    if rows:
+        now, size = time.time(), settings.window / timedelta(seconds=1)
+        completed = parse_ms(min(row.detected_at for row in rows)) / 1_000
+        window_end = parse_ms(min(row.window for row in rows)) / 1_000 + size
+        metrics.ROW_DELAY.labels("completed").observe(max(0.0, now - completed))
+        metrics.ROW_DELAY.labels("window_end").observe(max(0.0, now - window_end))
+    return refused
+
+
+lag_sink = Sink(LagRow, upsert_lags, refuse, max_rows=max_rows, max_wait=max_wait)
 price_sink = Sink(
     PriceRow, price_history(database).upsert, refuse, max_rows=max_rows, max_wait=max_wait
 )
@@ -54,3 +73,9 @@ async def write_batches() -> None:
     """Write batches as they fall due; before partitions go, write what is left."""
     app.reader.on_release += [lag_sink.release, price_sink.release]
     await asyncio.gather(lag_sink.run(), price_sink.run())
+
+
+@metrics.SINK_WAITING.source
+def waiting() -> Iterator[metrics.Sample]:
+    yield ["lag_signals_history"], lag_sink.waiting
+    yield ["price_hourly"], price_sink.waiting

@@ -6,23 +6,35 @@ from marketlag.engine.app import App
 from marketlag.errors import MarketLagError
 from marketlag.kafka import check_topics
 from marketlag.markets import Markets, load_markets
+from marketlag.notify.channels import Channel, load_channels
+from marketlag.notify.notifier import sender
 from marketlag.settings import Settings, load_settings
 
 
-def _configured() -> tuple[Settings, Markets, App]:
+async def _check(settings: Settings, channels: list[Channel]) -> None:
+    for channel in channels:
+        sender(channel)
+    await check_topics(settings)
+
+
+def _configured() -> tuple[Settings, Markets, list[Channel], App]:
     try:
         settings = load_settings()
         markets = load_markets(settings.markets)
+        channels = load_channels(settings.notify)
         app = App(
             settings,
-            check_before_start=lambda: check_topics(settings),
+            check_before_start=lambda: _check(settings, channels),
             origin="marketlag",
-            autodiscover=["agents", "tables", "producers.service", "marketlag.commands"],
+            autodiscover=[
+                *("agents", "tables", "producers.service", "marketlag.notify.service"),
+                "marketlag.commands",
+            ],
         )
-        return settings, markets, app
+        return settings, markets, channels, app
     except MarketLagError as exc:
         # Faust's command line shows this as one line, without a traceback.
         raise click.UsageError(str(exc)) from None
 
 
-settings, markets, app = _configured()
+settings, markets, channels, app = _configured()

@@ -6,6 +6,7 @@ from typing import Generic, Protocol, TypeVar
 import asyncpg
 import msgspec
 
+from marketlag import metrics
 from marketlag.postgres import Database, Fault, fault_of, lasting
 from marketlag.records import LagRow, PriceRow
 
@@ -47,6 +48,7 @@ class History(Generic[Row]):
         self, database: Database, table: str, columns: Mapping[str, str], *, key: Sequence[str]
     ) -> None:
         self._database = database
+        self._table = table
         self._upsert = _upsert(table, columns, key)
 
     async def upsert(self, rows: Sequence[Row]) -> list[tuple[Row, str]]:
@@ -55,15 +57,22 @@ class History(Generic[Row]):
         Waits for Postgres as long as it takes. Returns the rows that Postgres refuses for
         themselves, with its reason. Raises ``DatabaseError`` for what a person has to mend.
         """
+        metrics.SINK_BATCH_ROWS.labels(self._table).observe(len(rows))
+        with metrics.SINK_SECONDS.labels(self._table).time():
+            return await self._write(rows)
+
+    async def _write(self, rows: Sequence[Row]) -> list[tuple[Row, str]]:
         try:
             payload = msgspec.json.encode(newest(rows)).decode()
-            await self._database.execute(self._upsert, payload)
+            changed = await self._database.execute(self._upsert, payload)
         except (asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
             if fault_of(exc) is not Fault.ROW:
                 raise lasting(exc) from exc
             if len(rows) == 1:
                 return [(rows[0], " ".join(f"{getattr(exc, 'sqlstate', '')} {exc}".split()))]
-            return [refused for row in rows for refused in await self.upsert([row])]
+            return [refused for row in rows for refused in await self._write([row])]
+        metrics.SINK_ROWS.labels(self._table).inc(changed)
+        metrics.DUPLICATES_FENCED.labels("row").inc(len(rows) - changed)
         return []
 
 

@@ -31,6 +31,19 @@ def migrate(dsn: str) -> list[str]:
         raise DatabaseError(f"Postgres: {' '.join(str(exc).split())}") from None
 
 
+def pending(dsn: str) -> list[str]:
+    """The names of the migrations that are not applied yet. Raises ``DatabaseError``."""
+    known = [migration.id for migration in yoyo.read_migrations(str(MIGRATIONS))]
+    try:
+        with closing(psycopg.connect(dsn, autocommit=True)) as connection:
+            done = connection.execute("SELECT migration_id FROM _yoyo_migration").fetchall()
+    except psycopg.errors.UndefinedTable:
+        return known
+    except psycopg.Error as exc:
+        raise DatabaseError(f"Postgres: {' '.join(str(exc).split())}") from None
+    return [name for name in known if (name,) not in done]
+
+
 def _apply(dsn: str) -> list[str]:
     logging.getLogger("yoyo").setLevel(logging.WARNING)
     backend = yoyo.get_backend(f"postgresql+psycopg://{dsn.split('://', 1)[1]}")

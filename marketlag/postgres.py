@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import asyncpg
 import stamina
 
+from marketlag import metrics
 from marketlag.errors import DatabaseError
 
 #: A statement of a hundred rows takes milliseconds; past this the connection is given up.
@@ -55,8 +56,9 @@ class Database:
         self._dsn = dsn
         self._pool: asyncpg.Pool | None = None
 
-    async def execute(self, statement: str, *args: object) -> None:
-        """Execute it, and wait for Postgres as long as that takes."""
+    async def execute(self, statement: str, *args: object) -> int:
+        """Execute it, and wait for Postgres as long as that takes. Returns the rows changed."""
+        tag = ""
         async for attempt in stamina.retry_context(
             on=lambda exc: fault_of(exc) is Fault.PASSING,
             attempts=None,
@@ -64,6 +66,8 @@ class Database:
             wait_initial=0.2,
             wait_max=5.0,
         ):
+            if attempt.num > 1:
+                metrics.SINK_RETRIES.inc()
             with attempt:
                 if self._pool is None:
                     self._pool = await asyncpg.create_pool(
@@ -75,7 +79,12 @@ class Database:
                         # A pooler in transaction mode (Supabase, PgBouncer) has no place for them.
                         statement_cache_size=0,
                     )
-                await self._pool.execute(statement, *args)
+                # In a transaction: between preparing a statement and running it, a pooler would
+                # give its connection to somebody else.
+                async with self._pool.acquire() as connection, connection.transaction():
+                    tag = await connection.execute(statement, *args)
+        count = tag.rpartition(" ")[2]  # "INSERT 0 5"; "SET" has none
+        return int(count) if count.isdigit() else 0
 
     async def close(self) -> None:
         """Close without waiting for statements that hang."""

@@ -5,7 +5,7 @@ and msgspec refuses both, so every number decoded here is finite.
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -54,12 +54,26 @@ UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 class Refusal(Exception):
     """A record that cannot be used; the text is the reason that goes to the DLQ."""
 
+    kind: "Reason" = "unusable"
+
+
+class Undecodable(Refusal):
+    """A value that is no record of its topic."""
+
+    kind = "undecodable"
+
+
+#: Kinds of reasons: what is no record at all, what breaks a rule, what Postgres does not take, and
+#: what a producer was given by a source and could not use.
+Reason = Literal["undecodable", "unusable", "postgres", "source"]
+
 
 class Refused(msgspec.Struct, frozen=True):
     """A record for the DLQ, and why."""
 
     record: LogRecord
     reason: str
+    kind: Reason = "unusable"
 
 
 class Article(msgspec.Struct, gc=False):
@@ -205,10 +219,15 @@ def too_far_ahead(name: str) -> Refusal:
     return Refusal(f"{name} is more than 5 minutes later than the record's own timestamp")
 
 
-def undecodable(exc: Exception) -> str:
-    """The reason to give for an error that msgspec raised while decoding."""
+def undecodable(exc: Exception) -> Undecodable:
+    """The refusal to make of an error that msgspec raised while decoding."""
     if isinstance(exc, UnicodeDecodeError):
-        return "not UTF-8"
+        return Undecodable("not UTF-8")
     if isinstance(exc, msgspec.DecodeError) and not isinstance(exc, msgspec.ValidationError):
-        return f"not JSON: {exc}"
-    return f"invalid: {exc}"
+        return Undecodable(f"not JSON: {exc}")
+    return Undecodable(f"invalid: {exc}")
+
+
+def refused(record: LogRecord, refusal: Refusal) -> Refused:
+    """The record for the DLQ."""
+    return Refused(record, str(refusal), refusal.kind)

@@ -28,6 +28,7 @@ def retentions(settings: Settings) -> list[Retention]:
     return [
         Retention("lag_signals_history", '"window"', settings.history_retention),
         Retention("price_hourly", "hour", settings.history_retention),
+        Retention("notifications", '"window"', settings.history_retention),
         Retention("api_health_log", "logged_at", settings.health_retention),
     ]
 

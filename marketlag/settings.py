@@ -183,8 +183,33 @@ class Settings(BaseSettings):
         pattern=r"^https?://\S+$",
         description="Polymarket's API of prices",
     )
+    notify: Path | None = Field(
+        None, description="path of notify.toml; without it nobody is told of flagged hours"
+    )
+    notify_grace: Duration = Field(
+        timedelta(minutes=5),
+        description="how long a flagged hour without a price waits for one before it is told",
+    )
+    notify_max_age: Duration = Field(
+        timedelta(hours=6),
+        gt=timedelta(0),
+        description="windows that began longer ago are not told: replayed history is no news",
+    )
     web_host: str = Field("127.0.0.1", description="address of the web server")
     web_port: int = Field(6066, ge=1, le=65_535, description="port of the web server")
+    log_format: Literal["text", "json"] = Field(
+        "text", description="a worker's log: lines for people, or an object of JSON a line"
+    )
+    watermark_stall: Duration = Field(
+        timedelta(minutes=10),
+        gt=timedelta(0),
+        description="a watermark that should have moved so long ago makes the worker unready",
+    )
+    stuck_after: Duration = Field(
+        timedelta(seconds=60),
+        ge=timedelta(seconds=2),
+        description="a worker whose event loop has not turned for so long ends",
+    )
 
     @field_validator("window")
     @classmethod

@@ -13,7 +13,7 @@ from mode import get_logger
 
 from marketlag.engine.chunk import Chunk
 from marketlag.errors import DatabaseError
-from marketlag.records import UNDECODABLE, LogRecord, Refused, undecodable
+from marketlag.records import UNDECODABLE, LogRecord, Refused, refused, undecodable
 
 logger = get_logger(__name__)
 
@@ -57,6 +57,11 @@ class Sink(Generic[Row]):
         self._changed = asyncio.Condition()
         self._writing = asyncio.Lock()
 
+    @property
+    def waiting(self) -> int:
+        """Rows that are not written yet."""
+        return len(self._waiting)
+
     async def take(self, chunk: Chunk) -> None:
         """Queue the rows of a chunk; what does not decode is refused."""
         await self.add([await self._to_item(chunk, record) for record in chunk.records])
@@ -65,7 +70,7 @@ class Sink(Generic[Row]):
         try:
             return Item(chunk, record, self._decode(record.value or b""))
         except UNDECODABLE as exc:
-            await self._refuse(chunk, [Refused(record, undecodable(exc))])
+            await self._refuse(chunk, [refused(record, undecodable(exc))])
             return Item(chunk, record, None)
 
     async def add(self, items: list[Item[Row]]) -> None:
@@ -131,11 +136,11 @@ class Sink(Generic[Row]):
             batch = list(islice(self._waiting, self._max_rows))
             if not batch:
                 return
-            refused = await self._write([item.row for item in batch if item.row is not None])
-            for row, reason in refused:
+            turned_down = await self._write([item.row for item in batch if item.row is not None])
+            for row, reason in turned_down:
                 for item in batch:
                     if item.row == row:
-                        await self._refuse(item.chunk, [Refused(item.record, reason)])
+                        await self._refuse(item.chunk, [Refused(item.record, reason, "postgres")])
             async with self._changed:
                 for item in batch:
                     item.chunk.lease.advance(item.record.offset + 1)

@@ -1,6 +1,7 @@
 """The topics: names, keys, retention. Created by ``marketlag topics``, never by a first message."""
 
 import msgspec
+from aiokafka.partitioner import murmur2
 
 from marketlag.event_time import DAY
 from marketlag.settings import Settings
@@ -22,6 +23,11 @@ POLLS = "producers.polls"
 def dlq(topic: str) -> str:
     """The dead letter queue of a topic."""
     return f"dlq.{topic}"
+
+
+def partition_of(key: str, partitions: int) -> int:
+    """The partition that Kafka's clients give to a record with this key."""
+    return int(murmur2(key.encode()) & 0x7FFFFFFF) % partitions
 
 
 #: Topics whose records can be refused, and have a DLQ.

@@ -21,7 +21,7 @@ from producers import polymarket
 from producers.fetch import Fetcher, FetchFailed
 from producers.hours import prices_of_hour
 from producers.polymarket import PolymarketMarket
-from producers.publish import HealthLog, send_poll, send_refusal
+from producers.publish import Api, HealthLog, send_poll, send_refusal
 from producers.state import Clock, Facts, MarketFact, Outlet, Tenure
 
 logger = logging.getLogger(__name__)
@@ -69,12 +69,12 @@ class Polymarket:
         """Look a market up. Raises ``FetchError``."""
         url = f"{self._gamma}/markets/slug/{slug}"
         try:
-            return polymarket.read_market(await self._get(url, self._gamma_limit))
+            return polymarket.read_market(await self._get(url, self._gamma_limit, "gamma"))
         except FetchFailed as exc:
             if exc.status != NOT_FOUND:
                 raise
         url = f"{self._gamma}/events?slug={slug}"
-        return polymarket.read_event(await self._get(url, self._gamma_limit), slug)
+        return polymarket.read_event(await self._get(url, self._gamma_limit, "gamma"), slug)
 
     async def prices(
         self, tokens: Sequence[str], kind: polymarket.PriceKind
@@ -91,9 +91,9 @@ class Polymarket:
             except FetchError as exc:
                 failures.append(exc)
                 milliseconds = exc.milliseconds if isinstance(exc, FetchFailed) else 0
-                self._health.add(url, "failed", milliseconds, str(exc))
+                self._health.add(url, "failed", milliseconds, str(exc), api="clob")
             else:
-                self._health.add(url, "ok", fetched.milliseconds)
+                self._health.add(url, "ok", fetched.milliseconds, api="clob")
                 found |= prices
         return found, failures
 
@@ -103,15 +103,17 @@ class Polymarket:
             f"{self._clob}/prices-history?market={token}&startTs={start // 1_000}"
             f"&endTs={(end + HOUR) // 1_000 - 1}&fidelity={polymarket.HISTORY_FIDELITY_MINUTES}"
         )
-        return polymarket.read_history(await self._get(url, self._history_limit), start, end)
+        return polymarket.read_history(
+            await self._get(url, self._history_limit, "clob"), start, end
+        )
 
-    async def _get(self, url: str, limit: AsyncLimiter) -> bytes:
+    async def _get(self, url: str, limit: AsyncLimiter, api: Api) -> bytes:
         try:
             fetched = await self._fetcher.get(url, limit=limit)
         except FetchFailed as exc:
-            self._health.add(url, "failed", exc.milliseconds, str(exc))
+            self._health.add(url, "failed", exc.milliseconds, str(exc), api=api)
             raise
-        self._health.add(url, "ok", fetched.milliseconds)
+        self._health.add(url, "ok", fetched.milliseconds, api=api)
         return fetched.body
 
 

@@ -1,12 +1,14 @@
 """What both producers publish beside their own records: refusals, polls, health."""
 
 import logging
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Iterator
 from typing import Literal
 
 import asyncpg
 import msgspec
 
+from marketlag import metrics
 from marketlag.event_time import format_ms
 from marketlag.records import Poll
 from marketlag.topics import POLLS, dlq
@@ -17,6 +19,8 @@ logger = logging.getLogger(__name__)
 
 Kind = Literal["rss", "prices"]
 Status = Literal["ok", "not_modified", "failed"]
+#: Polymarket's two; their URLs hold tokens and slugs.
+Api = Literal["gamma", "clob"]
 
 MAX_REASON_CHARS = 500
 #: While Postgres is away; about a day of a hundred feeds.
@@ -44,6 +48,7 @@ async def send_refusal(outlet: Outlet, topic: str, source: str, reason: str, bod
     source = without_user(source)
     headers = [("error", reason[:MAX_REASON_CHARS].encode()), ("source", source.encode())]
     await outlet.publish(dlq(topic), body, key=source.encode(), headers=headers)
+    metrics.RECORDS_REFUSED.labels(topic, "source").inc()
 
 
 def storable(text: str) -> str:
@@ -62,8 +67,31 @@ class HealthLog:
             maxlen=MAX_WAITING_ROWS
         )
         self._is_away = False
+        self._failures: Counter[str] = Counter()
 
-    def add(self, source: str, status: Status, milliseconds: int, error: str | None = None) -> None:
+    def failures_in_a_row(self) -> Iterator[metrics.Sample]:
+        """By source: fetches that failed since one last did not."""
+        for source, count in list(self._failures.items()):
+            yield [source], count
+
+    def forget_failures(self) -> None:
+        """Count anew: what this process polls has changed."""
+        self._failures.clear()
+
+    def add(
+        self,
+        source: str,
+        status: Status,
+        milliseconds: int,
+        error: str | None = None,
+        *,
+        api: Api | None = None,
+    ) -> None:
+        """Note a fetch of a feed, or of an *api*: *source* is its URL."""
+        name = api or without_user(source)
+        self._failures[name] = self._failures[name] + 1 if status == "failed" else 0
+        metrics.FETCHES.labels(name, status).inc()
+        metrics.FETCH_SECONDS.labels(api or "feed").observe(milliseconds / 1_000)
         reason = None if error is None else storable(error)
         row = storable(without_user(source)), status, milliseconds, reason, self._clock() / 1_000
         self._waiting.append(row)
@@ -74,14 +102,17 @@ class HealthLog:
         if not rows:
             return
         try:
-            connection = await asyncpg.connect(self._dsn, timeout=DATABASE_TIMEOUT)
+            connection = await asyncpg.connect(
+                self._dsn, timeout=DATABASE_TIMEOUT, statement_cache_size=0
+            )
             try:
-                await connection.executemany(
-                    "INSERT INTO api_health_log (source, status, response_time_ms, error_message,"
-                    " logged_at) VALUES ($1, $2, $3, $4, to_timestamp($5))",
-                    rows,
-                    timeout=DATABASE_TIMEOUT,
-                )
+                async with connection.transaction():  # for a pooler, as in ``marketlag.postgres``
+                    await connection.executemany(
+                        "INSERT INTO api_health_log (source, status, response_time_ms,"
+                        " error_message, logged_at) VALUES ($1, $2, $3, $4, to_timestamp($5))",
+                        rows,
+                        timeout=DATABASE_TIMEOUT,
+                    )
             finally:
                 await connection.close()
         except asyncpg.DataError as exc:

@@ -5,9 +5,11 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Coroutine, Iterable
 from typing import Any, NamedTuple
 
+from marketlag import metrics
 from marketlag.event_time import DAY
 from marketlag.markets import Markets
 from marketlag.settings import Settings, milliseconds
+from marketlag.topics import partition_of
 from producers.feeds import FeedProducer
 from producers.fetch import Fetcher
 from producers.matching import Matcher
@@ -21,7 +23,6 @@ from producers.state import (
     Outlet,
     SeenFact,
     Tenure,
-    partition_of,
 )
 
 LOOK_SECONDS = 1.0
@@ -56,6 +57,7 @@ class Poller:
         self._tenures = tenures
         self._feed_producer, self._price_producer = feeds, prices
         self._health, self._clock = health, clock
+        self._held: list[Tenure] = []
         self._taken: dict[int, Tenure] = {}
         self._swept: dict[int, int] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
@@ -72,6 +74,10 @@ class Poller:
         finally:
             for task in self._running.values():
                 task.cancel()
+
+    def failures_in_a_row(self) -> Iterable[metrics.Sample]:
+        """See ``HealthLog.failures_in_a_row``."""
+        return self._health.failures_in_a_row()
 
     async def write_health(self) -> None:
         """Write the rows of health that wait."""
@@ -97,7 +103,11 @@ class Poller:
         """Start what is due and not running."""
         for name in [name for name, task in self._running.items() if task.done()]:
             self._running.pop(name).result()
-        for tenure in self._tenures():
+        tenures = list(self._tenures())
+        if tenures != self._held:
+            self._held = tenures
+            self._health.forget_failures()
+        for tenure in tenures:
             if self._is_taken_over(tenure):
                 self._start_feeds(tenure)
                 self._start_prices(tenure)
@@ -153,6 +163,7 @@ class Poller:
 def _by_partition(names: Iterable[str], partitions: int) -> dict[int, list[str]]:
     found: dict[int, list[str]] = defaultdict(list)
     for name in names:
+        # Whose work it is: the partition that Kafka gives to a key of this name.
         found[partition_of(name, partitions)].append(name)
     return found
 

@@ -8,6 +8,7 @@ with the partitions, together with what is remembered of it.
 import time
 from collections.abc import Iterable
 
+from marketlag import metrics
 from marketlag.application import app, markets, settings
 from marketlag.engine.positions import Lease
 from marketlag.topics import RSS_EVENTS
@@ -65,4 +66,5 @@ async def poll() -> None:
             # No more workers than partitions can have work.
             shares=settings.partitions,
         )
+        metrics.FAILURES_IN_A_ROW.source(poller.failures_in_a_row)
         await poller.run(lambda: app.should_stop)

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, TypeVar
 
 import msgspec
-from aiokafka.partitioner import murmur2
 
 from producers.matching import Outbox
 from producers.polymarket import PolymarketMarket
@@ -109,8 +108,3 @@ class Tenure(Protocol):
 
 #: Time in ms; not the machine's in a test that has no hours to wait.
 Clock = Callable[[], int]
-
-
-def partition_of(name: str, partitions: int) -> int:
-    """Whose work a feed or a market is: the partition that Kafka gives to a key of this name."""
-    return int(murmur2(name.encode()) & 0x7FFFFFFF) % partitions

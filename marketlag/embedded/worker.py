@@ -18,14 +18,21 @@ OPTIONS = ("--loglevel", "info", "--without-web")
 class WorkerProcess(Embedded):
     """``faust -A marketlag worker``, with its log in a file.
 
-    *module* is where Faust looks for the app.
+    Args:
+        module: where Faust looks for the app.
+        web: whether it has its web server.
     """
 
-    def __init__(self, env: Mapping[str, str], log: Path, *, module: str = "marketlag") -> None:
+    def __init__(
+        self, env: Mapping[str, str], log: Path, *, module: str = "marketlag", web: bool = False
+    ) -> None:
         self.log = log
         with log.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "faust", "-A", module, "worker", *OPTIONS],
+                [
+                    *(sys.executable, "-m", "faust", "-A", module, "worker", *OPTIONS),
+                    *(["--with-web"] if web else []),
+                ],
                 env={**os.environ, **env},
                 stdin=subprocess.DEVNULL,
                 stdout=output,

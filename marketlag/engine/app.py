@@ -6,25 +6,30 @@ import logging
 import os
 import ssl
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
 from typing import Any
 
 import faust
 import uvloop
+from faust.app import BootStrategy as FaustBootStrategy
 from faust.transport.base import Transport as TransportBase
-from mode import CrashingSupervisor
+from mode import CrashingSupervisor, ServiceT
 
+from marketlag import logs
 from marketlag.engine.chunk import ChunkSchema, ChunkStream
 from marketlag.engine.consumer import PARTITION_FETCH_BYTES, Consumer
 from marketlag.engine.membership import Membership
 from marketlag.engine.producer import Producer
+from marketlag.engine.readings import Readings
 from marketlag.engine.tables import TableManager
 from marketlag.engine.transport import Transport
 from marketlag.engine.worker import Worker
 from marketlag.errors import SettingsError
+from marketlag.health import Health
 from marketlag.settings import PREFIX, Settings, milliseconds
 from marketlag.topics import DLQ_MAX_BYTES, RECORD_OVERHEAD
+from marketlag.web import WebServer
 
 #: Kafka wants several heartbeats within a session.
 HEARTBEATS_PER_SESSION = 10
@@ -35,12 +40,26 @@ PRODUCER_TIMEOUT = 60.0
 STOP_DEADLINE = 9.0
 
 
+class BootStrategy(FaustBootStrategy):
+    """Health is looked after from the first moment; the web server is ours."""
+
+    app: "App"
+
+    def server(self) -> Iterable[ServiceT]:
+        return [self.app.health, *super().server()]
+
+    def web_server(self) -> Iterable[ServiceT]:
+        return [self.app.web_service] if self._should_enable_web() else []
+
+
 class App(faust.App):
     """A Faust app that keeps MarketLag's guarantees (see ``docs/decisions.md``).
 
     Args:
         check_before_start: run by the worker before anything else; raises ``MarketLagError``.
     """
+
+    BootStrategy = BootStrategy
 
     def __init__(
         self,
@@ -49,7 +68,7 @@ class App(faust.App):
         check_before_start: Callable[[], Awaitable[None]],
         **options: Any,
     ) -> None:
-        self.check_before_start = check_before_start
+        self._check_before_start = check_before_start
         session = settings.session_timeout / timedelta(seconds=1)
         self.membership = Membership(session, self._end_as_stranger)
         super().__init__(
@@ -74,6 +93,7 @@ class App(faust.App):
             agent_supervisor=CrashingSupervisor,
             TableManager=TableManager,
             Worker=Worker,
+            logging_config=logs.config(settings.log_format),
             Stream=ChunkStream,
             table_standby_replicas=0,
             stream_wait_empty=True,
@@ -89,6 +109,27 @@ class App(faust.App):
             **options,
         )
         self._settings = settings
+        self.health = Health(self, settings, beacon=self.beacon)
+        self.web_service = WebServer(
+            self.conf, self.health.sick, self.health.unready, beacon=self.beacon
+        )
+        # Faust then leaves its own alone; ours starts before the tables are restored.
+        self._web_server_service = self.web_service
+        Readings(self).register()
+
+    @property
+    def prints_banner(self) -> bool:
+        """A log of JSON has no place for it."""
+        return self._settings.log_format == "text"
+
+    async def check_before_start(self) -> None:
+        """Raise ``MarketLagError`` if the worker would not come far."""
+        if self.boot_strategy._should_enable_web():
+            self.web_service.bind()
+        await self._check_before_start()
+
+    async def on_started_init_web_server(self) -> None:
+        """It runs already."""
 
     def worker_init(self) -> None:
         """Called by Faust's command line before there is an event loop."""
@@ -133,6 +174,16 @@ class App(faust.App):
                 key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
             ),
         )
+
+    @property
+    def has_sender(self) -> bool:
+        """Whether there is a producer yet; asking for one makes it."""
+        return self._producer is not None
+
+    @property
+    def has_reader(self) -> bool:
+        """Whether there is a consumer yet; asking for one makes it."""
+        return self._consumer is not None
 
     @property
     def sender(self) -> Producer:

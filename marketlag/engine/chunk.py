@@ -69,10 +69,10 @@ class Chunk:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # Faust holds on to its event until the next one comes.
-        self._records = ()
         if self._desk is not None:
             self._desk.end_work(self)
+        # Faust holds on to its event until the next one comes.
+        self._records = ()
 
     @property
     def topic(self) -> str:
@@ -83,6 +83,11 @@ class Chunk:
         return int(self.lease.tp.partition)
 
     @property
+    def count(self) -> int:
+        """How many records there are; 0 before they are unpacked, and after the work."""
+        return len(self._records)
+
+    @property
     def records(self) -> Sequence[LogRecord]:
         """With offset, timestamp (ms), key, value and headers each; unpacked when first asked for.
 
@@ -90,7 +95,14 @@ class Chunk:
         """
         if self._packed is not None:
             self._records, self._packed = self._packed.unpack(), None
+            if self._records:
+                self.lease.open_chunks.append((self.end, self._records[0].timestamp))
         return self._records
+
+
+def where(chunk: Chunk, offset: int) -> dict[str, dict[str, str | int]]:
+    """``extra`` of a line of the log: what it is about."""
+    return {"data": {"topic": chunk.topic, "partition": chunk.partition, "offset": offset}}
 
 
 class ChunkSchema(faust.Schema[Any, Any]):
@@ -120,6 +132,10 @@ class PerPartition(Generic[State]):
         self._open = open_state
         self._term = -1
         self._states: dict[int, State] = {}
+
+    def held(self, term: int) -> list[tuple[int, State]]:
+        """The states by partition, if they are of this *term* and not of one that is over."""
+        return list(self._states.items()) if term == self._term else []
 
     def __getitem__(self, chunk: Chunk) -> State:
         if chunk.lease.term != self._term:

@@ -7,26 +7,24 @@ brought, and a commit holds exactly what the agents declared (``positions``), af
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from time import monotonic
 from typing import Any
 
 from aiokafka import TopicPartition
-from aiokafka.errors import (
-    CommitFailedError,
-    ConsumerStoppedError,
-    IllegalStateError,
-    KafkaError,
-)
-from aiokafka.structs import OffsetAndMetadata
+from aiokafka.errors import KafkaError
+from faust.agents import current_agent
 from faust.transport.consumer import Fetcher as FaustFetcher
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 from faust.types.transports import TPorTopicSet
 from mode import Service, ServiceT
 
+from marketlag import metrics
 from marketlag.engine.chunk import Chunk
-from marketlag.engine.fetch import Packed, fetched_records
+from marketlag.engine.fetch import Packed
 from marketlag.engine.positions import Lease, Point, Positions, Verdict
+from marketlag.engine.thread import ConsumerThread
 from marketlag.errors import EngineError, LogTruncated, SendFailed
 
 #: Chunks of one partition on their way to an agent: one being worked on, one waiting.
@@ -34,12 +32,8 @@ MAX_IN_FLIGHT = 2
 #: Recovery applies changelog chunks in pairs, so more than two must be able to wait.
 MAX_CHANGELOG_IN_FLIGHT = 4
 
-#: What one answer of Kafka's may hold, and of one partition: the more, the fewer turns. Three
-#: copies of an answer exist for a moment.
-FETCH_BYTES = 16 * 1024 * 1024
+#: What one answer of Kafka's may hold of one partition; of all together: ``engine.thread``.
 PARTITION_FETCH_BYTES = 4 * 1024 * 1024
-
-COORDINATOR_LOOK_SECONDS = 1.0
 
 #: A chunk reaches an idle agent in a moment. One that has not after so many looks is lost.
 HANDOVER_LOOK_SECONDS = 1.0
@@ -47,132 +41,6 @@ HANDOVER_LOOKS = 5
 
 #: A chunk takes milliseconds; a rebalance does not wait longer than this for one.
 FINISH_SECONDS = 2.0
-
-
-class ConsumerThread(driver.AIOKafkaConsumerThread):
-    """The thread that talks to Kafka, extended by commits with metadata."""
-
-    async def on_start(self) -> None:
-        await super().on_start()
-        app: Any = self.app
-        coordinator = self._ensure_consumer()._coordinator
-        coordinator._send_req = app.membership.asking(coordinator._send_req)
-
-    def _create_worker_consumer(self, transport: Any) -> Any:
-        consumer = super()._create_worker_consumer(transport)
-        # Faust fixes it to 1.5 s. A broker answers a connection's requests in order, so whatever
-        # is asked behind a waiting fetch waits as well: seeks, and with them every rebalance.
-        parent: Any = self.consumer
-        consumer._fetch_max_wait_ms = parent.fetch_max_wait_ms
-        consumer._fetch_max_bytes = FETCH_BYTES
-        return consumer
-
-    async def getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
-        return await self.call_thread(self._take, active_partitions or set(), timeout)
-
-    async def _take(self, wanted: set[TP], timeout: float) -> dict[TopicPartition, Packed]:
-        # What rebalances meanwhile is asked here, in the thread, or the two would wait for
-        # each other.
-        if not self.consumer.flow_active:
-            return {}
-        consumer: Any = self._ensure_consumer()
-        if consumer._closed:
-            raise ConsumerStoppedError
-        with consumer._fetcher._subscriptions.fetch_context():
-            tps = {TopicPartition(*tp) for tp in wanted}
-            most = consumer._max_poll_records
-            return await fetched_records(consumer._fetcher, tps, timeout, most)
-
-    async def committed_points(self, tps: Iterable[TP]) -> dict[TP, Point]:
-        """What the group has committed; partitions without a commit are left out."""
-        points: dict[TP, Point] = await self.call_thread(self._committed_points, list(tps))
-        return points
-
-    async def _committed_points(self, tps: list[TP]) -> dict[TP, Point]:
-        coordinator = self._ensure_consumer()._coordinator
-        found = await coordinator.fetch_committed_offsets([TopicPartition(*tp) for tp in tps])
-        return {
-            TP(tp.topic, tp.partition): Point(point.offset, point.metadata or "")
-            for tp, point in found.items()
-            if point.offset >= 0
-        }
-
-    async def commit_points(self, generation: int, points: Mapping[TP, Point]) -> bool:
-        """Commit, if the group is still in *generation*. False if it has rebalanced."""
-        committed: bool = await self.call_thread(self._commit_points, generation, points)
-        return committed
-
-    async def _commit_points(self, generation: int, points: Mapping[TP, Point]) -> bool:
-        consumer = self._ensure_consumer()
-        if consumer._coordinator.generation != generation:
-            return False
-        try:
-            await consumer.commit(
-                {
-                    TopicPartition(*tp): OffsetAndMetadata(point.offset, point.metadata)
-                    for tp, point in points.items()
-                }
-            )
-        except (CommitFailedError, IllegalStateError):
-            return False
-        return True
-
-    async def seek_to(self, offsets: Mapping[TP, int]) -> None:
-        await self.call_thread(self._seek_to, offsets)
-
-    async def _seek_to(self, offsets: Mapping[TP, int]) -> None:
-        consumer = self._ensure_consumer()
-        for tp, offset in offsets.items():
-            try:
-                consumer.seek(TopicPartition(*tp), offset)
-            except IllegalStateError:
-                return  # given away meanwhile; the next generation seeks for itself
-
-    async def bounds(self, tps: Iterable[TP]) -> dict[TP, tuple[int, int]]:
-        """First offset and end of each partition's log."""
-        bounds: dict[TP, tuple[int, int]] = await self.call_thread(self._bounds, list(tps))
-        return bounds
-
-    async def _bounds(self, tps: list[TP]) -> dict[TP, tuple[int, int]]:
-        consumer = self._ensure_consumer()
-        partitions = [TopicPartition(*tp) for tp in tps]
-        begins, ends = await asyncio.gather(
-            consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)
-        )
-        return {tp: (begins[TopicPartition(*tp)], ends[TopicPartition(*tp)]) for tp in tps}
-
-    async def offsets_after(self, times: Mapping[TP, int]) -> dict[TP, int]:
-        """The first offset with a later timestamp (ms); partitions without one are left out."""
-        offsets: dict[TP, int] = await self.call_thread(self._offsets_after, times)
-        return offsets
-
-    async def _offsets_after(self, times: Mapping[TP, int]) -> dict[TP, int]:
-        if not times:
-            return {}
-        consumer = self._ensure_consumer()
-        found = await consumer.offsets_for_times(
-            {TopicPartition(*tp): time + 1 for tp, time in times.items()}
-        )
-        # aiokafka answers -1, or nothing, for a log without a later record.
-        return {
-            TP(tp.topic, tp.partition): at.offset
-            for tp, at in found.items()
-            if at is not None and at.offset >= 0
-        }
-
-    @Service.task
-    async def _watch_coordinator(self) -> None:
-        """End the process when aiokafka has given up on the group's coordinator.
-
-        Faust never asks for its errors, and would wait for partitions for ever.
-        """
-        while not self.should_stop:
-            await self.sleep(COORDINATOR_LOOK_SECONDS)
-            try:
-                self._ensure_consumer()._coordinator.check_errors()
-            except KafkaError as exc:
-                await self.consumer.crash(EngineError(f"the consumer group is lost: {exc!r}"))
-                return
 
 
 class Fetcher(FaustFetcher):
@@ -206,8 +74,10 @@ class Consumer(driver.Consumer):
         self.fetch_max_wait_ms = 500
         self._in_flight: Counter[TP] = Counter()
         self._room = asyncio.Event()
-        self._at_work: set[Chunk] = set()
+        self._at_work: dict[Chunk, float] = {}  # since when (monotonic s)
         self._idle = asyncio.Event()
+        #: Since when something has been waiting to be committed (monotonic s).
+        self.uncommitted_since: float | None = None
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -261,6 +131,8 @@ class Consumer(driver.Consumer):
         first = packed.first
         start = self.positions.next_offset(tp)
         verdict = self.positions.judge(tp, generation, first, packed.end - 1)
+        if verdict is Verdict.DROP or first < start:
+            metrics.DUPLICATES_FENCED.labels("chunk").inc()
         if verdict is Verdict.DROP:
             return
         if verdict is Verdict.SEEK_BACK:
@@ -320,7 +192,7 @@ class Consumer(driver.Consumer):
                 f"{chunk.lease.handed_over} was lost, the next one starts at {chunk.start}"
             )
         chunk.lease.handed_over = chunk.end
-        self._at_work.add(chunk)
+        self._at_work[chunk] = monotonic()
 
     @Service.task
     async def _watch_handover(self) -> None:
@@ -339,7 +211,9 @@ class Consumer(driver.Consumer):
                 return
 
     def end_work(self, chunk: Chunk) -> None:
-        self._at_work.discard(chunk)
+        began = self._at_work.pop(chunk, None)
+        if began is not None:
+            _count_work(chunk, monotonic() - began)
         if not self._at_work:
             self._idle.set()
         if chunk.lease.generation == self.positions.generation:
@@ -351,6 +225,16 @@ class Consumer(driver.Consumer):
         self._room.set()
 
     # --- positions
+
+    @property
+    def thread_loop(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop of the thread that talks to Kafka, once it runs."""
+        loop: asyncio.AbstractEventLoop | None = self._thread.thread_loop
+        return loop if loop is not None and loop.is_running() else None
+
+    def highwater_of(self, tp: TopicPartition) -> int | None:
+        """The end of a partition's log as the newest fetch told it; from any thread."""
+        return self._thread.highwater_of(tp)
 
     async def offsets_after(self, times: Mapping[TP, int]) -> dict[TP, int]:
         """See ``ConsumerThread.offsets_after``."""
@@ -421,18 +305,42 @@ class Consumer(driver.Consumer):
         generation = self.positions.generation
         points = self.positions.committable()
         if not points:
+            self.uncommitted_since = None
             return False
+        if self.uncommitted_since is None:
+            self.uncommitted_since = monotonic()
         try:
-            await self.app.producer.flush()
+            with metrics.FLUSH_SECONDS.time():
+                await self.app.producer.flush()
         except SendFailed as exc:
+            metrics.COMMITS.labels("failed").inc()
             await self.crash(exc)
             return False
-        if not await self._thread.commit_points(generation, points):
+        if not await self._committed(generation, points):
             return False
+        self.uncommitted_since = None
         self.positions.mark_committed(generation, points)
         for table in self.app.tables.values():
             table.persist_offsets()
         return True
 
+    async def _committed(self, generation: int, points: Mapping[TP, Point]) -> bool:
+        try:
+            done = await self._thread.commit_points(generation, points)
+        except KafkaError:
+            metrics.COMMITS.labels("failed").inc()
+            raise
+        metrics.COMMITS.labels("done" if done else "fenced").inc()
+        return done
+
     def verify_event_path(self, now: float, tp: TP) -> None:
         """Stock Faust guesses a livelock from acknowledgements; they decide nothing here."""
+
+
+def _count_work(chunk: Chunk, seconds: float) -> None:
+    agent = current_agent()
+    name = agent.name if agent is not None else ""
+    count = chunk.count
+    metrics.RECORDS_RECEIVED.labels(name, chunk.topic).inc(count)
+    metrics.CHUNK_RECORDS.labels(name).observe(count)
+    metrics.CHUNK_SECONDS.labels(name).observe(seconds)

@@ -4,12 +4,16 @@ Both carry the record's coordinates in headers. A crash may write one twice; its
 it one.
 """
 
+import logging
 from collections.abc import Iterable
 
-from marketlag.engine.chunk import Chunk
+from marketlag import metrics
+from marketlag.engine.chunk import Chunk, where
 from marketlag.engine.producer import Producer
 from marketlag.records import LogRecord, Refused
 from marketlag.topics import DLQ_MAX_BYTES, RSS_LATE, dlq
+
+logger = logging.getLogger(__name__)
 
 #: Reasons are for people; a decoder's message can quote its input.
 MAX_REASON_CHARS = 500
@@ -36,6 +40,7 @@ async def send_refused(sender: Producer, chunk: Chunk, refused: Iterable[Refused
         if value is not None and len(value) > DLQ_MAX_BYTES:
             headers.append(("truncated-from", str(len(value)).encode()))
             value = value[:DLQ_MAX_BYTES]
+        logger.info("refused: %s", item.reason, extra=where(chunk, record.offset))
         await sender.publish(
             dlq(chunk.topic),
             # aiokafka sends no record without key and value; both were empty then.
@@ -45,6 +50,7 @@ async def send_refused(sender: Producer, chunk: Chunk, refused: Iterable[Refused
             timestamp_ms=record.timestamp,
             headers=headers,
         )
+        metrics.RECORDS_REFUSED.labels(chunk.topic, item.kind).inc()
 
 
 async def send_late(sender: Producer, chunk: Chunk, late: Iterable[LogRecord]) -> None:

@@ -6,6 +6,7 @@ lease how far the partition is recoverable, and only that is ever committed.
 """
 
 import enum
+from collections import deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -45,13 +46,21 @@ class Lease:
     handed_over: int = field(default=-1, init=False)
     #: The newest point that the agent declared.
     declared: Point | None = field(default=None, init=False)
+    #: Everything before this offset is worked through; a restart may have to begin further back.
+    done: int = field(default=-1, init=False)
+    #: End and timestamp (ms) of the first record of each chunk that is not worked through.
+    open_chunks: deque[tuple[int, int]] = field(default_factory=deque, init=False)
 
-    def advance(self, offset: int, metadata: str = "") -> None:
+    def advance(self, offset: int, metadata: str = "", *, done: int | None = None) -> None:
         """Declare that a restart from here loses nothing. Call after the outputs were handed over.
 
+        *done* is the offset before which everything is worked through, if that is another one.
         Without effect once the partition was given away.
         """
         self.declared = Point(offset, metadata)
+        self.done = offset if done is None else done
+        while self.open_chunks and self.open_chunks[0][0] <= self.done:
+            self.open_chunks.popleft()
 
 
 class Gap(NamedTuple):
@@ -92,7 +101,7 @@ class Positions:
         self._term += 1
         for lease in leases:
             lease.term = self._term
-            lease.handed_over = lease.offset
+            lease.handed_over = lease.done = lease.offset
             self._leases[lease.tp] = lease
             self._next[lease.tp] = lease.offset
             self._committed[lease.tp] = Point(lease.offset, lease.metadata)
@@ -102,6 +111,15 @@ class Positions:
         self.generation = -1
         for table in (self._leases, self._next, self._gaps, self._committed):
             table.clear()
+
+    @property
+    def term(self) -> int:
+        """See ``Lease.term``; that of the leases held now."""
+        return self._term
+
+    @property
+    def leases(self) -> list[Lease]:
+        return list(self._leases.values())
 
     def lease(self, tp: TP) -> Lease:
         return self._leases[tp]

@@ -7,12 +7,14 @@ batch (``batches``).
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from aiokafka.errors import KafkaTimeoutError
 from aiokafka.partitioner import murmur2
 from aiokafka.producer.message_accumulator import BatchBuilder
+from faust.agents import current_agent
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, AppT
 
@@ -21,6 +23,8 @@ from marketlag.errors import SendFailed
 
 #: Keys whose partition is remembered: aiokafka's hash is written in Python.
 MAX_KEYS = 200_000
+#: Who sends what no agent sends.
+PRODUCERS = "producers"
 
 
 class Producer(driver.Producer):
@@ -31,6 +35,8 @@ class Producer(driver.Producer):
         self._batches = Batches(self._create_batch, self._send_batch, self._crash)
         self._partition_counts: dict[str, int] = {}
         self._hashes: dict[bytes, int] = {}
+        #: Records handed over, by the agent and the topic.
+        self.sent: Counter[tuple[str, str]] = Counter()
 
     @property
     def confirmations(self) -> Confirmations:
@@ -101,6 +107,8 @@ class Producer(driver.Producer):
         on_confirmed: OnConfirmed | None = None,
     ) -> None:
         """Hand one record over, and wait for nothing."""
+        agent = current_agent()
+        self.sent[agent.name if agent is not None else PRODUCERS, topic] += 1
         self._batches.write(
             TP(topic, partition),
             value,

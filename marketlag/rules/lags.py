@@ -33,6 +33,7 @@ from marketlag.records import (
     PriceClock,
     Refused,
     Signal,
+    refused,
     undecodable,
 )
 from marketlag.rules.baseline import BASELINE_MS, Baseline, baseline_of, zscore
@@ -103,7 +104,7 @@ def fold_signals(
             signal = _decode_signal(record.value or b"")
             start = parse_ms(signal.window_start)
         except (*UNDECODABLE, ValueError) as exc:
-            out.refused.append(Refused(record, undecodable(exc)))
+            out.refused.append(refused(record, undecodable(exc)))
             continue
         state.signal_clock = max(state.signal_clock, start)
         if start < state.signal_clock - rules.ttl:
@@ -155,7 +156,7 @@ def fold_prices(
             fact = _price_fact(price, record, source)
             clock = int(_header(record, SOURCE_CLOCK) or state.price_clocks.get(source, hour))
         except (*UNDECODABLE, ValueError) as exc:
-            out.refused.append(Refused(record, undecodable(exc)))
+            out.refused.append(refused(record, undecodable(exc)))
             continue
         state.tell_price_clock(source, max(hour, clock))
         if hour < clock - rules.ttl:

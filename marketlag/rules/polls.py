@@ -98,6 +98,19 @@ class Clock:
         self._told = min(known)
         return self._told
 
+    @property
+    def idle_count(self) -> int:
+        """How many sources time goes on without."""
+        return len(self._idle)
+
+    def answered(self) -> dict[str, int]:
+        """When each source last answered (ms), of those that ever did."""
+        return {
+            name: held.answered_at
+            for name, held in list(self._sources.items())
+            if held.answered_at is not None
+        }
+
     def held_back(self) -> int | None:
         """The offset of the oldest among the newest polls of sources that are not idle."""
         offsets = [held.offset for name, held in self._sources.items() if name not in self._idle]
@@ -108,10 +121,18 @@ class Polls:
     """All clocks of one partition of ``producers.polls``."""
 
     def __init__(self, sources: Mapping[str, Iterable[str]], idle_after: Mapping[str, int]) -> None:
-        self._clocks = [Clock(kind, sources[kind], idle_after[kind]) for kind in sources]
+        self._clocks = {kind: Clock(kind, sources[kind], idle_after[kind]) for kind in sources}
+
+    def answered(self, kind: str) -> dict[str, int]:
+        """See ``Clock.answered``."""
+        return self._clocks[kind].answered()
+
+    def idle_counts(self) -> dict[str, int]:
+        """By kind, how many sources time goes on without."""
+        return {kind: clock.idle_count for kind, clock in self._clocks.items()}
 
     def recovery_offset(self, end: int) -> int:
-        offsets = [clock.held_back() for clock in self._clocks]
+        offsets = [clock.held_back() for clock in self._clocks.values()]
         return min((offset for offset in offsets if offset is not None), default=end)
 
     def fold(self, records: Iterable[LogRecord]) -> list[Beat]:
@@ -119,11 +140,11 @@ class Polls:
         for record in records:
             try:
                 poll = _decode(record.value or b"")
-                for clock in self._clocks:
+                for clock in self._clocks.values():
                     clock.take(poll, record.offset)
             except (*UNDECODABLE, ValueError):
                 continue
-        return [beat for clock in self._clocks if (beat := clock.beat()) is not None]
+        return [beat for clock in self._clocks.values() if (beat := clock.beat()) is not None]
 
 
 _decode = msgspec.json.Decoder(Poll).decode

@@ -20,6 +20,7 @@ from marketlag.records import (
     Refusal,
     Refused,
     readable,
+    refused,
     too_far_ahead,
     undecodable,
 )
@@ -79,9 +80,9 @@ def _read_heartbeat(record: LogRecord, value: bytes, why: Exception) -> int:
     try:
         heartbeat = _decode_heartbeat(value)
     except UNDECODABLE:
-        raise Refusal(undecodable(why)) from None
+        raise undecodable(why) from None
     if heartbeat.market_slug != HEARTBEAT:
-        raise Refusal(undecodable(why))
+        raise undecodable(why)
     return _time("event_time", heartbeat.event_time, record)
 
 
@@ -102,7 +103,7 @@ def check_all(records: Iterable[LogRecord], clock: int = BEGINNING) -> PriceOutp
         try:
             price, time = check(record)
         except Refusal as exc:
-            out.refused.append(Refused(record, str(exc)))
+            out.refused.append(refused(record, exc))
             continue
         out.clock = max(out.clock, time)
         if price is not None:

@@ -33,6 +33,7 @@ from marketlag.records import (
     Refused,
     Signal,
     readable,
+    refused,
     too_far_ahead,
     undecodable,
 )
@@ -166,11 +167,15 @@ class TimedSignal(msgspec.Struct, frozen=True):
 
 
 class SignalOutputs(msgspec.Struct):
-    """What a batch gave: signals in order of window and market, refused and late records."""
+    """What a batch gave: signals in order of window and market, refused and late records.
+
+    ``duplicates`` counts the articles that were in their window already.
+    """
 
     signals: list[TimedSignal] = msgspec.field(default_factory=list)
     refused: list[Refused] = msgspec.field(default_factory=list)
     late: list[LogRecord] = msgspec.field(default_factory=list)
+    duplicates: int = 0
 
 
 def read_article(record: LogRecord) -> tuple[Article | None, int]:
@@ -206,10 +211,10 @@ def _read_heartbeat(record: LogRecord, value: bytes, why: Exception) -> int:
     try:
         heartbeat = _decode_heartbeat(value)
         if heartbeat.market_slug != HEARTBEAT:
-            raise Refusal(undecodable(why))
+            raise undecodable(why)
         published = parse_ms(heartbeat.published_at)
     except UNDECODABLE:
-        raise Refusal(undecodable(why)) from None
+        raise undecodable(why) from None
     except ValueError as exc:
         raise Refusal(f"published_at is {exc}") from None
     if published > record.timestamp + MAX_AHEAD_MS:
@@ -265,6 +270,8 @@ def fold(  # noqa: C901
             aggregate.score += score
             aggregate.weighted += score * weight
             aggregate.weight += weight
+        else:
+            out.duplicates += 1
         if published - delay > watermark:
             watermark = published - delay
             if watermark >= next_turn:
@@ -295,7 +302,7 @@ def _take(state: SignalState, record: LogRecord, out: SignalOutputs) -> None:
         article, published = read_article(record)
     except Refusal as exc:
         if record.offset >= state.done:
-            out.refused.append(Refused(record, str(exc)))
+            out.refused.append(refused(record, exc))
         return
     if state.truncated:
         _skip_cut_windows(state, published)
@@ -305,7 +312,7 @@ def _take(state: SignalState, record: LogRecord, out: SignalOutputs) -> None:
             if record.offset >= state.done:
                 out.late.append(record)
         elif end > state.emitted_through:
-            _count(_window(state, end, record), article)
+            out.duplicates += not _count(_window(state, end, record), article)
     if published - state.delay > state.watermark:
         state.watermark = published - state.delay
         _turn(state, record.timestamp, out)
@@ -322,14 +329,15 @@ def _window(state: SignalState, end: int, record: LogRecord) -> Window:
     return window
 
 
-def _count(window: Window, article: Article) -> None:
+def _count(window: Window, article: Article) -> bool:
+    """Whether it counts: once."""
     key = article.market_slug.encode()
     aggregate = window.aggregates.get(key)
     if aggregate is None:
         aggregate = window.aggregates[key] = Aggregate(article.market_slug)
     if article.article_id:
         if article.article_id in aggregate.article_ids:
-            return
+            return False
         aggregate.article_ids.add(article.article_id)
     aggregate.count += 1
     aggregate.score += article.keyword_score
@@ -337,6 +345,7 @@ def _count(window: Window, article: Article) -> None:
     aggregate.weight += article.source_weight
     if window.closed_by is not None:
         window.corrected.add(key)
+    return True
 
 
 def _skip_cut_windows(state: SignalState, first: int) -> None:

@@ -20,8 +20,8 @@ from typing import Any
 import marketlag.history
 import marketlag.rules.signals
 from marketlag.engine import chunk, consumer, membership, positions, producer
-from marketlag.engine.consumer import ConsumerThread
 from marketlag.engine.tables import Store
+from marketlag.engine.thread import ConsumerThread
 from marketlag.history import History, VersionedRow
 from marketlag.postgres import Database
 from marketlag.rules.signals import RecoveryPoint, SignalState
@@ -127,7 +127,7 @@ def without_place_check() -> None:
         return positions.Verdict.DELIVER if tp in self._leases else positions.Verdict.DROP
 
     def begin_work(self: consumer.Consumer, at_work: chunk.Chunk) -> None:
-        self._at_work.add(at_work)
+        self._at_work[at_work] = 0.0
 
     positions.Positions.judge = judge  # type: ignore[method-assign]
     consumer.Consumer.begin_work = begin_work  # type: ignore[method-assign]
@@ -137,9 +137,9 @@ def without_version_rule() -> None:
     rule = "WHERE excluded.version > held.version"
     execute = Database.execute
 
-    async def without_rule(self: Database, statement: str, *args: object) -> None:
+    async def without_rule(self: Database, statement: str, *args: object) -> int:
         assert rule in statement
-        await execute(self, statement.replace(rule, ""), *args)
+        return await execute(self, statement.replace(rule, ""), *args)
 
     def last(rows: Iterable[VersionedRow]) -> list[VersionedRow]:
         kept = {row.key: row for row in rows}

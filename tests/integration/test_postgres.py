@@ -29,7 +29,12 @@ def row(market: str = "m", version: int = 1, **fields: object) -> LagRow:
     return msgspec.structs.replace(base, **fields)
 
 
-MIGRATIONS = ["0001.lag-signals-history", "0002.api-health-log", "0003.price-hourly"]
+MIGRATIONS = [
+    "0001.lag-signals-history",
+    "0002.api-health-log",
+    "0003.price-hourly",
+    "0004.notifications",
+]
 
 
 @pytest.fixture

@@ -60,12 +60,13 @@ async def test_rows_go_when_they_are_older_than_their_retention(database: str) -
     assert await prune_all(database) == {
         "lag_signals_history": 2,
         "price_hourly": 2,
+        "notifications": 0,
         "api_health_log": 10,
     }
     windows = [each["window"] for each in await asyncio.to_thread(table, database)]
     assert windows == [NOW - timedelta(days=each) for each in (90, 89, 0)]
     assert await prune_all(database) == dict.fromkeys(
-        ("lag_signals_history", "price_hourly", "api_health_log"), 0
+        ("lag_signals_history", "price_hourly", "notifications", "api_health_log"), 0
     )
 
 

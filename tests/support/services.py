@@ -111,13 +111,13 @@ def pipeline(dsn: str, **chosen: Any) -> Iterator[Settings]:
         yield load_settings(**{**QUICK, **chosen, "broker_url": broker.url, "postgres_dsn": dsn})
 
 
-def worker(settings: Settings, folder: Path, **changed: Any) -> WorkerProcess:
+def worker(settings: Settings, folder: Path, *, web: bool = False, **changed: Any) -> WorkerProcess:
     """Start a worker with its own state folder and log."""
     folder.mkdir(parents=True, exist_ok=True)
     settings = load_settings(
         **{**settings.model_dump(exclude_unset=True), "datadir": folder / "state", **changed}
     )
-    return WorkerProcess(worker_env(settings), folder / "worker.log")
+    return WorkerProcess(worker_env(settings), folder / "worker.log", web=web)
 
 
 def marketlag(*args: str, env: Mapping[str, str] | None = None, **options: Any) -> Any:

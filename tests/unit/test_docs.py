@@ -13,9 +13,11 @@ from pydantic import SecretStr
 import marketlag.commands.backfill
 import marketlag.commands.demo
 import marketlag.commands.dlq
+import marketlag.commands.doctor
 import marketlag.commands.export
 import marketlag.commands.markets
 import marketlag.commands.migrate
+import marketlag.commands.notify
 import marketlag.commands.produce
 import marketlag.commands.prune
 import marketlag.commands.replay
@@ -30,9 +32,11 @@ OURS = (
     "backfill",
     "demo",
     "dlq",
+    "doctor",
     "export",
     "markets",
     "migrate",
+    "notify",
     "produce",
     "prune",
     "replay",
