@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import year
 from tests.support.queries import QUERIES, plan
-from tests.support.services import new_database, query
+from tests.support.services import query
 
 INDEX = {
     "flagged hours, counted": "Index Only Scan using lag_signals_history_flagged",
@@ -18,14 +17,6 @@ INDEX = {
 }
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "postgres.md"
-
-
-@pytest.fixture(scope="module")
-def a_year(postgres: str) -> str:
-    """Of twenty markets."""
-    dsn = new_database(postgres, "a_year")
-    assert year.fill(dsn, markets=20, days=365) == 175_200
-    return dsn
 
 
 @pytest.mark.parametrize("name", QUERIES)

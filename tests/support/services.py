@@ -83,9 +83,12 @@ def new_database(server_dsn: str, name: str) -> str:
     return dsn
 
 
-def query(dsn: str, sql: str, *args: Any) -> list[asyncpg.Record]:
+def query(dsn: str, sql: str, *args: Any, timeout_ms: int = 0) -> list[asyncpg.Record]:
+    """The rows of a statement; with a limit, Postgres gives up after it."""
+
     async def fetch() -> list[asyncpg.Record]:
-        connection = await asyncpg.connect(dsn)
+        limits = {"statement_timeout": str(timeout_ms)}
+        connection = await asyncpg.connect(dsn, server_settings=limits)
         try:
             return list(await connection.fetch(sql, *args))
         finally:

@@ -1,0 +1,1 @@
+"""What runs beside a worker: containers, Prometheus with its alerts, Grafana's dashboards."""
