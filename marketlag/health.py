@@ -7,6 +7,8 @@ ends, so that somebody else gets its partitions and a supervisor starts it anew.
 
 import asyncio
 import faulthandler
+import logging
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,7 +19,6 @@ import asyncpg
 from mode import Service
 
 from marketlag import metrics
-from marketlag.errors import EngineError
 from marketlag.settings import Settings
 from marketlag.topics import RSS_EVENTS
 
@@ -136,11 +137,17 @@ class Health(Service):
                 self._look_at_kafka()
                 self._look_at_watermarks()
                 if self._turned - self._kafka_turned > self._stuck_after:
-                    await self.crash(EngineError("the Kafka client does not answer any more"))
-                    return
+                    self._end("the Kafka client does not answer any more")
                 await asyncio.sleep(LOOK_SECONDS)
         finally:
             faulthandler.cancel_dump_traceback_later()
+
+    def _end(self, why: str) -> None:
+        """At once: without the Kafka client nothing that is left could be sent or committed."""
+        self.log.error("%s", why)
+        faulthandler.dump_traceback(sys.__stderr__ or sys.stderr)
+        logging.shutdown()
+        os._exit(1)
 
     def _look_at_kafka(self) -> None:
         loop = self._app.reader.thread_loop if self._app.has_reader else None

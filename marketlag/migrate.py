@@ -1,7 +1,9 @@
 """The schema: plain SQL files in ``migrations/``, applied in order, recorded, once."""
 
 import logging
-from contextlib import closing
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import psycopg
@@ -12,8 +14,9 @@ from marketlag.errors import DatabaseError
 #: The folder lies beside the package, in a checkout as in an installed wheel.
 MIGRATIONS = Path(__file__).parent.parent / "migrations"
 
-#: Any number of our own: all `marketlag migrate` processes of a database queue up behind it.
+#: Any number of our own: all `marketlag migrate` processes of a database take turns by it.
 _ADVISORY_LOCK = 0x4D4C4147
+_TURN_SECONDS = 0.2
 
 
 def migrate(dsn: str) -> list[str]:
@@ -22,13 +25,31 @@ def migrate(dsn: str) -> list[str]:
     Safe from several processes at once: they take turns. Raises ``DatabaseError``.
     """
     try:
-        with closing(psycopg.connect(dsn, autocommit=True)) as guard:
-            guard.execute("SELECT pg_advisory_lock(%s)", (_ADVISORY_LOCK,))
+        with _turn(dsn):
             return _apply(dsn)
     except ValueError:  # yoyo's own reading of the URL; its text may hold a piece of the password
         raise DatabaseError("MARKETLAG_POSTGRES_DSN is no URL that yoyo can read") from None
     except psycopg.Error as exc:
         raise DatabaseError(f"Postgres: {' '.join(str(exc).split())}") from None
+
+
+@contextmanager
+def _turn(dsn: str) -> Iterator[None]:
+    """Be the only one that migrates this database.
+
+    The lock is a transaction's: behind a pooler, the session is somebody else's in the next one.
+    Who has to wait asks again, and holds no connection that a pooler could give to the first.
+    """
+    with psycopg.connect(dsn) as guard:
+        while not _is_mine(guard):
+            guard.rollback()
+            time.sleep(_TURN_SECONDS)
+        yield
+
+
+def _is_mine(guard: psycopg.Connection[tuple[bool]]) -> bool:
+    row = guard.execute("SELECT pg_try_advisory_xact_lock(%s)", (_ADVISORY_LOCK,)).fetchone()
+    return row is not None and row[0]
 
 
 def pending(dsn: str) -> list[str]:
@@ -47,6 +68,8 @@ def pending(dsn: str) -> list[str]:
 def _apply(dsn: str) -> list[str]:
     logging.getLogger("yoyo").setLevel(logging.WARNING)
     backend = yoyo.get_backend(f"postgresql+psycopg://{dsn.split('://', 1)[1]}")
+    # A statement prepared in one transaction is not there in a pooler's next one.
+    backend.connection.prepare_threshold = None
     try:
         # We hold the advisory lock, so a lock row can only be of a process that was killed.
         backend.break_lock()

@@ -44,6 +44,10 @@ class MockBroker(Embedded):
         bootstraps: bytes = self._lib.rd_kafka_mock_cluster_bootstraps(self._cluster)
         self.url = f"kafka://{bootstraps.decode()}"
 
+    def slow_down(self, milliseconds: int) -> None:
+        """Let every answer take so long."""
+        self._lib.rd_kafka_mock_broker_set_rtt(self._cluster, -1, milliseconds)
+
     def stop(self) -> None:
         self._lib.rd_kafka_mock_cluster_destroy(self._cluster)
         self._lib.rd_kafka_destroy(self._client)
@@ -89,6 +93,7 @@ def _librdkafka() -> Any:
         ctypes.c_int,
     ]
     lib.rd_kafka_mock_group_initial_rebalance_delay_ms.argtypes = [ctypes.c_void_p, ctypes.c_int32]
+    lib.rd_kafka_mock_broker_set_rtt.argtypes = [ctypes.c_void_p, ctypes.c_int32, ctypes.c_int]
     lib.rd_kafka_mock_cluster_bootstraps.restype = ctypes.c_char_p
     lib.rd_kafka_mock_cluster_bootstraps.argtypes = [ctypes.c_void_p]
     lib.rd_kafka_mock_cluster_destroy.argtypes = [ctypes.c_void_p]

@@ -87,7 +87,7 @@ def query(dsn: str, sql: str, *args: Any, timeout_ms: int = 0) -> list[asyncpg.R
     """The rows of a statement; with a limit, Postgres gives up after it."""
 
     async def fetch() -> list[asyncpg.Record]:
-        limits = {"statement_timeout": str(timeout_ms)}
+        limits = {"statement_timeout": str(timeout_ms)} if timeout_ms else None
         connection = await asyncpg.connect(dsn, server_settings=limits)
         try:
             return list(await connection.fetch(sql, *args))
