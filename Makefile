@@ -7,8 +7,8 @@ BIN := $(VENV)/bin
 LANES ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-kafka chaos teeth reliability lint types check bench flame recovery scaling queries \
-	state feeds lock clean
+.PHONY: help install demo test test-kafka test-operations chaos teeth reliability lint types check bench flame \
+	recovery scaling queries metrics-cost state feeds dashboards lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
@@ -41,6 +41,10 @@ types: install ## mypy, strict
 test-kafka: install ## tests on a real Kafka (Java 17 and Maven, or MARKETLAG_TEST_BROKER)
 	@$(BIN)/python -m pytest -m kafka
 
+test-operations: install ## alerts, panels, image, TLS: as root on Debian, whose packages it installs
+	@tests/operations/packages.sh
+	@$(BIN)/python -m pytest -m operations
+
 chaos: install ## faults on a real Kafka: make chaos SEEDS=60 FAULTS=sigkill,network
 	@$(BIN)/python -m tests.chaos $(if $(SEEDS),--seeds $(SEEDS)) $(if $(FAULTS),--faults $(FAULTS)) \
 		$(if $(RESULTS),--results $(RESULTS)) --lanes $(LANES)
@@ -51,7 +55,7 @@ teeth: install ## the chaos suite with guarantees switched off: it has to notice
 reliability: install ## docs/reliability.md, its table made from the results of the chaos suite
 	@$(BIN)/python -m tests.chaos.report
 
-check: test lint types test-kafka chaos teeth ## everything that CI checks
+check: test lint types test-operations test-kafka chaos teeth ## everything that CI checks
 
 bench: install ## speed, latency and growth on a real Kafka, beside Flink, Quix and plain Faust
 	@$(BIN)/python -m bench.speed
@@ -70,6 +74,12 @@ state: install ## what is kept of 60 days of news, day by day
 
 queries: install ## the dashboards' queries on a year of rows for 500 markets
 	@$(BIN)/python -m bench.queries
+
+metrics-cost: install ## CPU of Job 1 with its metrics and without, in turn
+	@$(BIN)/python -m bench.metrics_cost
+
+dashboards: install ## deploy/grafana/dashboards/*.json, made by deploy/grafana/*.py
+	@$(BIN)/python -m deploy.grafana
 
 feeds: install ## a poll cycle of 200 feeds, one in ten failing
 	@$(BIN)/python -m bench.feeds

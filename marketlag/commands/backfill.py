@@ -39,7 +39,7 @@ def backfill() -> None:
 )
 @click.option("--market", "slugs", multiple=True, help="Only this market; can be repeated.")
 def backfill_prices(since: datetime, slugs: tuple[str, ...]) -> None:
-    r"""Publish the hourly prices of past hours, up to the last full one.
+    """Publish the hourly prices of past hours, up to the last full one.
 
     A price that was fetched live for the same hour counts more. Hours in which nothing was traded
     have no price. Run it again after an interruption: what was published is not asked for again.

@@ -34,7 +34,7 @@ NOTE = "Synthetic: a made-up week of three markets, the same at every run."
     help="Folder for the picture.",
 )
 def demo(out: Path) -> None:
-    r"""Run the whole pipeline on a synthetic week and show the flagged hours.
+    """Run the whole pipeline on a synthetic week and show the flagged hours.
 
     Brings its own broker and database, unless they are configured.
 

@@ -40,7 +40,7 @@ def dlq_group() -> None:
 @REASON
 @click.option("--each", is_flag=True, help="Each record, as a line of JSON.")
 def list_command(*, topic: str | None, reason: str | None, each: bool) -> None:
-    r"""Count what was refused by topic and reason.
+    """Count what was refused by topic and reason.
 
     \b
     Examples:
@@ -75,7 +75,7 @@ def list_command(*, topic: str | None, reason: str | None, each: bool) -> None:
 @click.argument("record")
 @click.option("--value", is_flag=True, help="Only its value, byte by byte.")
 def show(*, record: str, value: bool) -> None:
-    r"""Show one refused record in full.
+    """Show one refused record in full.
 
     RECORD is topic/partition/offset, as list shows it.
 
@@ -109,7 +109,7 @@ def replay(
     everything: bool,
     dry_run: bool,
 ) -> None:
-    r"""Publish refused records again, to where they came from, each once.
+    """Publish refused records again, to where they came from, each once.
 
     What was published again before is passed over, however often this runs. RECORDS are
     topic/partition/offset, as list shows them. An article whose window has closed meanwhile goes to

@@ -15,7 +15,7 @@ from producers.fetch import Fetcher
 
 @command(name="doctor")
 def doctor() -> None:
-    r"""Look at all that a worker needs: a line each, with what to do about it.
+    """Look at all that a worker needs: a line each, with what to do about it.
 
     Settings, Kafka, topics, Postgres, schema, clock, disk, channels, markets and feeds. Changes
     nothing. Ends with code 1 if something has to be done.

@@ -47,7 +47,7 @@ def export_command(
     kind: str | None,
     out: Path,
 ) -> None:
-    r"""Write lags, signals or prices from Postgres to a file.
+    """Write lags, signals or prices from Postgres to a file.
 
     As they are at one moment, in order of time; streamed, so that there can be any number of them.
 

@@ -33,7 +33,7 @@ def markets_group() -> None:
 @command(markets_group, name="add")
 @click.argument("slug_or_url")
 def add(slug_or_url: str) -> None:
-    r"""Look a market up at Polymarket and write its entry, for you to complete.
+    """Look a market up at Polymarket and write its entry, for you to complete.
 
     The file is MARKETLAG_MARKETS, or markets.toml here. What is in it stays as it is.
 
@@ -85,7 +85,7 @@ def api_of(fetcher: Fetcher) -> Polymarket:
 
 @command(markets_group, name="check")
 def check() -> None:
-    r"""Ask for each market and feed of markets.toml; say what would be published, publish nothing.
+    """Ask for each market and feed of markets.toml; say what would be published, publish nothing.
 
     Ends with code 1 if one of them does not answer.
 

@@ -9,7 +9,7 @@ from marketlag.migrate import migrate
 
 @command(name="migrate")
 def migrate_command() -> None:
-    r"""Bring the schema in Postgres up to date. Safe to run from several places at once.
+    """Bring the schema in Postgres up to date. Safe to run from several places at once.
 
     \b
     Example:

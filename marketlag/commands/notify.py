@@ -22,7 +22,7 @@ def notify_group() -> None:
 @command(notify_group, name="test")
 @click.argument("names", nargs=-1)
 def test(names: tuple[str, ...]) -> None:
-    r"""Send a test message to each channel of MARKETLAG_NOTIFY, or to those named.
+    """Send a test message to each channel of MARKETLAG_NOTIFY, or to those named.
 
     Ends with code 1 if one of them does not take it.
 

@@ -35,7 +35,7 @@ def now_ms() -> int:
     help="Print what these feeds would give as JSON lines; publish nothing.",
 )
 def produce(kind: Kind, sources: tuple[str, ...], once: bool, dry_run: bool) -> None:
-    r"""Poll the feeds or the prices of markets.toml, without a worker.
+    """Poll the feeds or the prices of markets.toml, without a worker.
 
     Workers poll by themselves; set MARKETLAG_POLL_IN_WORKER=false where cron does it. A source is
     polled once in each interval of the schedule, however often this runs.

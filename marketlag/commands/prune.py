@@ -17,7 +17,7 @@ from marketlag.retention import count_old, prune, retentions
 @command(name="prune")
 @click.option("--dry-run", is_flag=True, help="Only say how many rows would go.")
 def prune_command(dry_run: bool) -> None:
-    r"""Delete what is older than its retention from Postgres.
+    """Delete what is older than its retention from Postgres.
 
     Windows and prices older than MARKETLAG_HISTORY_RETENTION, fetches older than
     MARKETLAG_HEALTH_RETENTION. In small transactions, beside the worker; for cron.

@@ -30,7 +30,7 @@ FILE = click.Path(path_type=Path, dir_okay=False)
     help="Folder for signals.jsonl and lags.jsonl.",
 )
 def replay(articles: Path, prices: Path, flush: bool, out: Path | None) -> None:
-    r"""Send history through the topics and a worker, and wait until every row has arrived.
+    """Send history through the topics and a worker, and wait until every row has arrived.
 
     Runs on the Kafka and Postgres that are configured; what is not configured is brought along for
     the time of the replay.

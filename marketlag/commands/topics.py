@@ -12,7 +12,7 @@ from marketlag.commands import command
 @command(name="topics")
 @click.option("--check", is_flag=True, help="Create nothing; fail if something is missing.")
 def topics(check: bool) -> None:
-    r"""Create the topics of the pipeline, with their partitions and retention.
+    """Create the topics of the pipeline, with their partitions and retention.
 
     \b
     Examples:

@@ -19,7 +19,7 @@ from marketlag.replay.services import worker_env
 from marketlag.settings import Settings, load_settings
 from marketlag.topics import RSS_EVENTS
 from tests.support.fast_worker import fast_clock
-from tests.support.feeds import FeedItem, clob_prices, gamma_market, markets_toml, rss
+from tests.support.feeds import FeedItem, clob, gamma_market, markets_toml, rss
 from tests.support.kafka.client import Client
 from tests.support.services import pipeline, query, table, when_ready
 from tests.support.web import WebServer
@@ -72,12 +72,9 @@ def made_up_world(database: str, folder: Path, server: WebServer) -> Iterator[Wo
             items.extend(story(clock() // HOUR * HOUR + HOUR))
         return web.Response(body=rss(item for item in items if (item.published or 0) <= clock()))
 
-    async def prices(request: web.Request) -> web.Response:
-        return web.Response(body=clob_prices(await request.json(), {"1": "0.45", "2": "0.55"}))
-
     feed = server.answer("/feed", shown)
     server.serve("/markets/slug/fed", gamma_market("fed", ["1", "2"]))
-    server.answer("/prices", prices)
+    server.answer("/prices", clob({"1": "0.45", "2": "0.55"}))
     path = folder / "markets.toml"
     market = {"slug": "fed", "feeds": [feed], "keywords": {"Fed": 2.0, "hike": 3.0}}
     path.write_text(markets_toml([market], {"Reuters": 1.0}))

@@ -21,7 +21,7 @@ from marketlag.event_time import HOUR, MINUTE, format_ms
 from marketlag.replay.services import worker_env
 from marketlag.settings import Settings, load_settings
 from marketlag.topics import LAG_SIGNALS, PRICE_HOURLY, RSS_EVENTS, partition_of, topic_specs
-from tests.support.feeds import FeedItem, clob_prices, gamma_market, markets_toml, rss
+from tests.support.feeds import FeedItem, clob, gamma_market, markets_toml, rss
 from tests.support.kafka.client import Client
 from tests.support.kafka.cluster import free_port
 from tests.support.logs import article, heartbeat, price
@@ -218,12 +218,9 @@ def _serve(server: WebServer, begin: int) -> str:
             return web.Response(status=304)
         return web.Response(body=body, headers={"ETag": '"1"'})
 
-    async def prices(request: web.Request) -> web.Response:
-        return web.Response(body=clob_prices(await request.json(), {"1": "0.45", "2": "0.55"}))
-
     for slug in MARKETS:
         server.serve(f"/markets/slug/{slug}", gamma_market(slug, ["1", "2"]))
-    server.answer("/prices", prices)
+    server.answer("/prices", clob({"1": "0.45", "2": "0.55"}))
     server.serve("/desk", b"")
     return server.answer("/feed", feed)
 

@@ -1,10 +1,12 @@
 """Feeds and markets for tests."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from email.utils import formatdate
 from typing import Any, NamedTuple
 from xml.sax.saxutils import escape
+
+from aiohttp import web
 
 
 class FeedItem(NamedTuple):
@@ -65,6 +67,15 @@ def clob_prices(body: Sequence[Mapping[str, str]], prices: Mapping[str, str]) ->
         if token in prices:
             found[token] = {asked["side"]: prices[token]} if "side" in asked else prices[token]
     return json.dumps(found).encode()
+
+
+def clob(prices: Mapping[str, str]) -> Callable[[web.Request], Awaitable[web.Response]]:
+    """``POST /prices`` as a server answers it."""
+
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(body=clob_prices(await request.json(), prices))
+
+    return answer
 
 
 def markets_toml(markets: Iterable[Mapping[str, Any]], sources: Mapping[str, float] = {}) -> str:

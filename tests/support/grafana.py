@@ -24,6 +24,8 @@ class Query(NamedTuple):
     text: str
     #: ``time_series`` or ``table``, of SQL.
     format: str
+    #: The name of a series, of PromQL.
+    legend: str
 
     @property
     def name(self) -> str:
@@ -47,8 +49,8 @@ def _queries(board: str, field: str) -> Iterator[Query]:
     for panel in load(board)["panels"]:
         for target in panel.get("targets", []):
             if field in target:
-                kind, form = panel["type"], target.get("format", "")
-                yield Query(board, panel["title"], kind, target[field], form)
+                more = target.get("format", ""), target.get("legendFormat", "")
+                yield Query(board, panel["title"], panel["type"], target[field], *more)
 
 
 def variables(board: str) -> dict[str, Any]:

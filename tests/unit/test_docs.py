@@ -21,7 +21,8 @@ import marketlag.commands.notify
 import marketlag.commands.produce
 import marketlag.commands.prune
 import marketlag.commands.replay
-import marketlag.commands.topics  # noqa: F401 - the commands register themselves
+import marketlag.commands.topics
+import marketlag.commands.worker  # noqa: F401 - the commands register themselves
 from marketlag.application import app
 from marketlag.settings import PREFIX, Settings, load_settings
 from marketlag.topics import TABLES, changelog, topic_specs
@@ -85,6 +86,17 @@ def test_every_command_is_documented(name: str) -> None:
         assert f"marketlag {name} {sub}" in described
 
 
+@pytest.mark.parametrize("name", [*OURS, "worker"])
+def test_every_command_helps_with_examples(name: str) -> None:
+    """Each on a line of its own."""
+    command = cli.commands[name]
+    below = list(command.commands.values()) if isinstance(command, click.Group) else [command]
+    for each in below:
+        lines = [line.strip() for line in each.get_help(click.Context(each)).splitlines()]
+        at = next(place for place, line in enumerate(lines) if line in ("Example:", "Examples:"))
+        assert re.match(r"(MARKETLAG_\w+=\S+ )?(marketlag|faust -A marketlag) ", lines[at + 1])
+
+
 def test_the_tables_have_their_changelogs_among_the_topics() -> None:
     """`marketlag topics` creates what the tables write to."""
     app.discover()
@@ -111,7 +123,7 @@ def test_every_file_that_is_named_exists(path: str) -> None:
     text = (ROOT / path).read_text()
     linked = re.findall(r"\]\((?!https?:)([^)#]+)", text)
     quoted = re.findall(
-        r"`((?:marketlag|agents|tables|producers|migrations|tests|docs|bench)/[\w./-]+\.[a-z]\w*)`",
+        r"`((?:marketlag|agents|tables|producers|migrations|tests|docs|bench|deploy)/[\w./-]+\.[a-z]\w*)`",
         text,
     )
     for name in linked:
