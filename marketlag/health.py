@@ -100,7 +100,8 @@ class Health(Service):
             yield "Kafka has not been heard for a whole session"
         elif self._app.rebalancing or not self._app.has_reader:
             yield "partitions are being assigned"
-        elif self._app.reader.positions.generation < 0:
+        # Without any partition, since there are more workers, it is ready to take one over.
+        elif self._app.reader.positions.generation < 0 and not self._app.unassigned:
             yield "partitions are not assigned yet, or tables are being restored"
 
     def _database(self) -> Iterator[str]:

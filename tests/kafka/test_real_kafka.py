@@ -1,8 +1,12 @@
 """The pipeline on a real Apache Kafka: topics as declared, golden rows, SASL_SSL."""
 
 import json
+import re
+import time
+from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 import trustme
 
@@ -11,8 +15,8 @@ from marketlag.topics import RSS_EVENTS, RSS_LATE, dlq, topic_specs
 from tests.kafka.conftest import PASSWORD, USER
 from tests.support import golden
 from tests.support.kafka.client import Client
-from tests.support.kafka.cluster import KafkaCluster
-from tests.support.services import faust, marketlag
+from tests.support.kafka.cluster import KafkaCluster, free_port
+from tests.support.services import QUICK, faust, marketlag, worker
 
 CASE = "flush-501"
 
@@ -58,6 +62,55 @@ def test_a_golden_case_comes_out_of_a_real_kafka(
     }
     assert marketlag("topics", env=env).returncode == 0
     replayed(CASE, tmp_path, env)
+
+
+def test_a_worker_in_reserve_is_ready_and_takes_over(
+    broker_url: str, tmp_path: Path, database: str
+) -> None:
+    """Two workers share one partition's topics: one holds them, and then the other."""
+    settings = load_settings(
+        **QUICK,
+        broker_url=broker_url,
+        postgres_dsn=database,
+        partitions=1,
+        app_id="reserve",
+        poll_in_worker=False,
+    )
+    with Client(settings) as client:
+        client.create_topics()
+    ports = [free_port(), free_port()]
+    first, second = (
+        worker(settings, tmp_path / str(port), web=True, web_port=port) for port in ports
+    )
+    with second, first:
+        wait_until(lambda: all(is_ready(port) for port in ports))
+        wait_until(lambda: sorted(map(held, ports)) == [0, 1])
+        leaver, heir = (first, ports[1]) if held(ports[0]) else (second, ports[0])
+        assert leaver.stop() == 0
+        wait_until(lambda: held(heir) == 1 and is_ready(heir))
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.1)
+
+
+def is_ready(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def held(port: int) -> int:
+    """Partitions of rss.events that the worker at this port holds."""
+    page = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+    found = re.search(
+        r'^marketlag_partitions_assigned\{topic="rss.events"\} (\d)', page, re.MULTILINE
+    )
+    return int(found[1]) if found else 0
 
 
 def test_refused_records_are_published_again_once(broker_url: str) -> None:
