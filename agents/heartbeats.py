@@ -36,7 +36,7 @@ def open_clocks(_: Chunk) -> Polls:
 partitions = PerPartition(open_clocks)
 
 
-@app.agent(app.chunks(POLLS), name="heartbeats")
+@app.job("heartbeats", reads=[POLLS], writes=[RSS_EVENTS, PRICE_HOURLY])
 async def heartbeats(chunks: StreamT[Chunk]) -> None:
     """Tell every partition how far event time has come."""
     async for chunk in chunks:

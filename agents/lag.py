@@ -53,7 +53,12 @@ def open_facts(chunk: Chunk) -> LagState:
 partitions = PerPartition(open_facts)
 
 
-@app.agent(app.chunks(RSS_SIGNALS, PRICE_NORMALIZED), name="lag")
+@app.job(
+    "lag",
+    reads=[RSS_SIGNALS, PRICE_NORMALIZED],
+    writes=[LAG_SIGNALS],
+    tables=[rss_hours, rss_baseline, price_hours],
+)
 async def lag(chunks: StreamT[Chunk]) -> None:
     """Write the facts, send the rows they change, declare the topic's clock."""
     async for chunk in chunks:

@@ -25,7 +25,7 @@ from marketlag.records import (
     PriceClock,
 )
 from marketlag.rules.prices import CheckedPrice, check_all, row_of
-from marketlag.topics import PRICE_HISTORY, PRICE_HOURLY, PRICE_NORMALIZED
+from marketlag.topics import PRICE_HISTORY, PRICE_HOURLY, PRICE_NORMALIZED, dlq
 
 
 class Clock(msgspec.Struct):
@@ -41,7 +41,9 @@ def committed_clock(chunk: Chunk) -> Clock:
 partitions = PerPartition(committed_clock)
 
 
-@app.agent(app.chunks(PRICE_HOURLY), name="prices")
+@app.job(
+    "prices", reads=[PRICE_HOURLY], writes=[PRICE_NORMALIZED, PRICE_HISTORY, dlq(PRICE_HOURLY)]
+)
 async def prices(chunks: StreamT[Chunk]) -> None:
     """Send the good prices on, with where they came from; tell everybody how far the log is."""
     async for chunk in chunks:

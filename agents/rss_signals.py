@@ -17,7 +17,7 @@ from marketlag.engine.outputs import send_late, send_refused
 from marketlag.event_time import BEGINNING
 from marketlag.rules.signals import RecoveryPoint, SignalOutputs, SignalState, fold
 from marketlag.settings import milliseconds
-from marketlag.topics import RSS_EVENTS, RSS_SIGNALS
+from marketlag.topics import RSS_EVENTS, RSS_LATE, RSS_SIGNALS, dlq
 
 
 def open_windows(chunk: Chunk) -> SignalState:
@@ -34,7 +34,7 @@ def open_windows(chunk: Chunk) -> SignalState:
 partitions = PerPartition(open_windows)
 
 
-@app.agent(app.chunks(RSS_EVENTS), name="rss_signals")
+@app.job("rss_signals", reads=[RSS_EVENTS], writes=[RSS_SIGNALS, RSS_LATE, dlq(RSS_EVENTS)])
 async def rss_signals(chunks: StreamT[Chunk]) -> None:
     """Fold articles into windows; send what closed; declare the recovery point."""
     async for chunk in chunks:

@@ -21,7 +21,7 @@ from marketlag.history import lag_history, price_history
 from marketlag.postgres import Database
 from marketlag.records import LagRow, PriceRow, Refused
 from marketlag.sink import Sink
-from marketlag.topics import LAG_SIGNALS, PRICE_HISTORY
+from marketlag.topics import LAG_SIGNALS, PRICE_HISTORY, dlq
 
 
 async def refuse(chunk: Chunk, refused: list[Refused]) -> None:
@@ -52,7 +52,7 @@ price_sink = Sink(
 )
 
 
-@app.agent(app.chunks(LAG_SIGNALS), name="sink")
+@app.job("sink", reads=[LAG_SIGNALS], writes=[dlq(LAG_SIGNALS)], stores=["lag_signals_history"])
 async def sink(chunks: StreamT[Chunk]) -> None:
     """Queue the rows; their offsets are declared when they are written."""
     async for chunk in chunks:
@@ -60,7 +60,7 @@ async def sink(chunks: StreamT[Chunk]) -> None:
             await lag_sink.take(chunk)
 
 
-@app.agent(app.chunks(PRICE_HISTORY), name="sink_prices")
+@app.job("sink_prices", reads=[PRICE_HISTORY], writes=[dlq(PRICE_HISTORY)], stores=["price_hourly"])
 async def sink_prices(chunks: StreamT[Chunk]) -> None:
     """The same for prices."""
     async for chunk in chunks:

@@ -10,13 +10,28 @@ from collections.abc import Iterable
 
 from marketlag import metrics
 from marketlag.application import app, markets, settings
+from marketlag.engine.flow import Part
 from marketlag.engine.positions import Lease
-from marketlag.topics import RSS_EVENTS
+from marketlag.engine.producer import PRODUCERS
+from marketlag.topics import MARKET_META, POLLS, PRICE_HOURLY, RSS_EVENTS, dlq
 from producers.fetch import Fetcher
 from producers.schedule import Memory, make_poller
 from tables.last_prices import last_prices
 from tables.rss_feeds import rss_feeds
 from tables.rss_seen import rss_seen
+
+app.parts.append(
+    Part(
+        PRODUCERS,
+        writes=(
+            *(RSS_EVENTS, PRICE_HOURLY, MARKET_META, POLLS),
+            *(dlq(RSS_EVENTS), dlq(PRICE_HOURLY)),
+        ),
+        tables=(rss_feeds.name, rss_seen.name, last_prices.name),
+        sources=("RSS, Atom, JSON feeds", "Polymarket Gamma and CLOB"),
+        stores=("api_health_log",),
+    )
+)
 
 
 def now_ms() -> int:

@@ -6,7 +6,7 @@ import logging
 import os
 import ssl
 import threading
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -14,11 +14,13 @@ import faust
 import uvloop
 from faust.app import BootStrategy as FaustBootStrategy
 from faust.transport.base import Transport as TransportBase
+from faust.types import StreamT
 from mode import CrashingSupervisor, ServiceT
 
 from marketlag import logs
-from marketlag.engine.chunk import ChunkSchema, ChunkStream
+from marketlag.engine.chunk import Chunk, ChunkSchema, ChunkStream
 from marketlag.engine.consumer import PARTITION_FETCH_BYTES, Consumer
+from marketlag.engine.flow import Part
 from marketlag.engine.membership import Membership
 from marketlag.engine.producer import Producer
 from marketlag.engine.readings import Readings
@@ -38,6 +40,10 @@ PRODUCER_TIMEOUT = 60.0
 #: aiokafka sends and commits for ever while the broker is away. A worker that shall stop does not
 #: wait longer than this for it; what was not committed is done again.
 STOP_DEADLINE = 9.0
+
+
+#: What an agent does with its chunks.
+Work = Callable[[StreamT[Chunk]], Awaitable[None]]
 
 
 class BootStrategy(FaustBootStrategy):
@@ -69,6 +75,8 @@ class App(faust.App):
         **options: Any,
     ) -> None:
         self._check_before_start = check_before_start
+        #: What the agents and the producers have declared.
+        self.parts: list[Part] = []
         session = settings.session_timeout / timedelta(seconds=1)
         self.membership = Membership(session, self._end_as_stranger)
         super().__init__(
@@ -166,14 +174,23 @@ class App(faust.App):
     def _new_producer_transport(self) -> TransportBase:
         return Transport(self.conf.broker_producer, self, loop=self.loop)
 
-    def chunks(self, *topics: str) -> Any:
-        """A channel of chunks, for an agent."""
-        return self.topic(
-            *topics,
-            schema=ChunkSchema(
-                key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
-            ),
+    def job(
+        self,
+        name: str,
+        *,
+        reads: Sequence[str],
+        writes: Sequence[str] = (),
+        tables: Sequence[Any] = (),
+        stores: Sequence[str] = (),
+    ) -> Callable[[Work], Any]:
+        """Decorates an agent of chunks; says what it reads, writes and keeps (``flow.Part``)."""
+        kept = tuple(table.name for table in tables)
+        self.parts.append(Part(name, tuple(reads), tuple(writes), kept, stores=tuple(stores)))
+        schema = ChunkSchema(
+            key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
         )
+        decorate: Callable[[Work], Any] = self.agent(self.topic(*reads, schema=schema), name=name)
+        return decorate
 
     @property
     def has_sender(self) -> bool:

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from marketlag import metrics
+from marketlag.application import app, settings
 from marketlag.event_time import HOUR, MINUTE
 from marketlag.metrics import Reading
+from marketlag.topics import changelog
 from tests.support.busy import (
     HOURS,
     JUMP,
@@ -49,6 +51,7 @@ def test_every_metric_moves_as_it_should(server: StoppablePostgres, tmp_path: Pa
         postgres_away(busy, server, seen)
         slow_kafka(busy, seen)
         silence(busy, seen)
+        only_what_is_declared(busy.scrape())
     assert seen == set(families())
 
 
@@ -207,6 +210,24 @@ def silence(busy: Busy, seen: set[str]) -> None:
     """With nothing but heartbeats of yesterday, the watermark is overdue more and more."""
     overdue = "marketlag_watermark_overdue_seconds"
     busy.wait_for(lambda: check(seen, busy.scrape(), overdue, partition="0") > 2)
+
+
+def only_what_is_declared(scrape: Scrape) -> None:
+    """Each agent has worked through what it reads, and sent to what it writes."""
+    app.discover()
+    for name, sample, declare in (
+        ("reads", "marketlag_records_received_total", lambda part: part.reads),
+        ("writes", "marketlag_records_sent_total", lambda part: part.writes),
+    ):
+        known = {(part.name, topic) for part in app.parts for topic in declare(part)}
+        logs = {
+            (part.name, changelog(settings, table)) for part in app.parts for table in part.tables
+        }
+        found = {tuple(value for _, value in labels) for labels in scrape.labels(sample)}
+        assert found <= known | logs, name
+        unseen = {(agent, topic) for agent, topic in known - found if agent != "producers"}
+        # Only Postgres refuses a price; and nobody has polled a new hour.
+        assert unseen <= {("sink_prices", "dlq.polymarket.price_history")}, name
 
 
 def declared() -> list[tuple[Any, Any]]:

@@ -15,6 +15,7 @@ import marketlag.commands.demo
 import marketlag.commands.dlq
 import marketlag.commands.doctor
 import marketlag.commands.export
+import marketlag.commands.graph
 import marketlag.commands.markets
 import marketlag.commands.migrate
 import marketlag.commands.notify
@@ -35,6 +36,7 @@ OURS = (
     "dlq",
     "doctor",
     "export",
+    "graph",
     "markets",
     "migrate",
     "notify",
