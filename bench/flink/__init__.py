@@ -1,0 +1,1 @@
+"""The SQL of ``docs/flink`` on real Flink, and ours beside it."""
