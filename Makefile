@@ -8,7 +8,7 @@ LANES ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-kafka test-operations chaos teeth reliability lint types check bench flame \
-	recovery scaling queries metrics-cost state feeds dashboards lock clean
+	recovery scaling queries metrics-cost state feeds flink dashboards lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
@@ -77,6 +77,9 @@ queries: install ## the dashboards' queries on a year of rows for 500 markets
 
 metrics-cost: install ## CPU of Job 1 with its metrics and without, in turn
 	@$(BIN)/python -m bench.metrics_cost
+
+flink: install ## the golden cases on a real Flink (Java 17), beside ours: make flink ARGS="--seeds 20"
+	@$(BIN)/python -m bench.flink $(ARGS)
 
 dashboards: install ## deploy/grafana/dashboards/*.json, made by deploy/grafana/*.py
 	@$(BIN)/python -m deploy.grafana
