@@ -94,7 +94,7 @@ def idle(scrape: Scrape) -> Scrape | None:
     known = scrape.labels("marketlag_sources_idle") and scrape.labels(
         "marketlag_feed_staleness_seconds"
     )
-    return scrape if known and scrape.total("marketlag_sources_idle", kind="rss") == 1 else None
+    return scrape if known and scrape.so_far("marketlag_sources_idle", kind="rss") == 1 else None
 
 
 def open_windows(busy: Busy, seen: set[str]) -> None:
@@ -104,8 +104,9 @@ def open_windows(busy: Busy, seen: set[str]) -> None:
     sent = busy.send_articles()
     received = "marketlag_records_received_total"
     labels = {"agent": "rss_signals", "topic": "rss.events"}
-    was = before.total(received, **labels)
-    busy.wait_for(lambda: busy.scrape().total(received, **labels) >= was + sent)
+    was = before.so_far(received, **labels)
+    busy.wait_for(lambda: busy.scrape().so_far(received, **labels) >= was + sent)
+    busy.wait_for(lambda: busy.scrape().so_far(received, agent="prices") >= ROWS)
     scrape = busy.scrape()
     assert check(seen, scrape, received, agent="prices") >= ROWS
     assert check(seen, scrape, "marketlag_chunk_records_sum", agent="rss_signals") >= sent
@@ -126,11 +127,13 @@ def closed_windows(busy: Busy, dsn: str, seen: set[str]) -> None:
     """Every hour is a row, one of each market is flagged and told, and nothing waits."""
     busy.close_hours(HOURS)
     busy.wait_for(lambda: rows_written(dsn) == ROWS)
-    busy.wait_for(lambda: busy.server.asked["/desk"] == len(MARKETS))
+    told = "marketlag_notifications_total"
+    busy.wait_for(lambda: busy.scrape().so_far(told, outcome="sent") == len(MARKETS))
+    assert busy.server.asked["/desk"] == len(MARKETS)
     scrape = busy.wait_for(lambda: settled(busy.scrape()))
     assert check(seen, scrape, "marketlag_lag_rows_total", flagged="true") >= len(MARKETS)
     assert scrape.total("marketlag_lag_rows_total") >= ROWS
-    assert check(seen, scrape, "marketlag_notifications_total", outcome="sent") == len(MARKETS)
+    assert check(seen, scrape, told, outcome="sent") == len(MARKETS)
     assert check(seen, scrape, "marketlag_records_sent_total", agent="rss_signals") >= ROWS
     assert scrape.total("marketlag_records_sent_total", topic="lag_signals") >= ROWS
     table = {"table": "lag_signals_history"}
@@ -158,8 +161,8 @@ def trouble(busy: Busy, dsn: str, seen: set[str]) -> None:
     refused = "marketlag_records_refused_total"
 
     def rises(by: float, name: str, **labels: str) -> None:
-        wanted = before.total(name, **labels) + by
-        busy.wait_for(lambda: busy.scrape().total(name, **labels) >= wanted)
+        wanted = before.so_far(name, **labels) + by
+        busy.wait_for(lambda: busy.scrape().so_far(name, **labels) >= wanted)
         assert busy.scrape().total(name, **labels) == wanted
 
     rises(1, refused, topic="rss.events", reason="undecodable")
@@ -180,20 +183,20 @@ def postgres_away(busy: Busy, server: StoppablePostgres, seen: set[str]) -> None
     busy.close_hours(HOURS + 2)
     waiting = {"table": "lag_signals_history"}
     # The article sent twice has closed its hour.
-    busy.wait_for(lambda: busy.scrape().total("marketlag_sink_rows_waiting", **waiting) >= 1)
+    busy.wait_for(lambda: busy.scrape().so_far("marketlag_sink_rows_waiting", **waiting) >= 1)
     lag = {"topic": "lag_signals", "partition": partition(busy.settings, "fed")}
-    busy.wait_for(lambda: busy.scrape().total("marketlag_consumer_lag_records", **lag) >= 1)
-    busy.wait_for(lambda: busy.scrape().total("marketlag_consumer_lag_seconds", **lag) > 1)
+    busy.wait_for(lambda: busy.scrape().so_far("marketlag_consumer_lag_records", **lag) >= 1)
+    busy.wait_for(lambda: busy.scrape().so_far("marketlag_consumer_lag_seconds", **lag) > 1)
     retries = "marketlag_sink_retries_total"
-    busy.wait_for(lambda: busy.scrape().total(retries) > before.total(retries))
-    busy.wait_for(lambda: busy.scrape().total("marketlag_ready") == 0)
+    busy.wait_for(lambda: busy.scrape().so_far(retries) > before.so_far(retries))
+    busy.wait_for(lambda: busy.scrape().so_far("marketlag_ready") == 0)
     server.resume()
     scrape = busy.wait_for(lambda: settled(busy.scrape()))
     assert check(seen, scrape, "marketlag_sink_rows_waiting", **waiting) == 0
     assert check(seen, scrape, "marketlag_consumer_lag_seconds", **lag) == 0
     assert check(seen, scrape, "marketlag_consumer_lag_records", **lag) == 0
     assert check(seen, scrape, retries) > 0
-    busy.wait_for(lambda: busy.scrape().total("marketlag_ready") == 1)
+    busy.wait_for(lambda: busy.scrape().so_far("marketlag_ready") == 1)
 
 
 def slow_kafka(busy: Busy, seen: set[str]) -> None:
@@ -203,7 +206,7 @@ def slow_kafka(busy: Busy, seen: set[str]) -> None:
     busy.close_hours(HOURS + 3)
     busy.wait_for(lambda: check(seen, busy.scrape(), age) > 0.5)
     busy.broker.slow_down(0)
-    busy.wait_for(lambda: busy.scrape().total(age) == 0)
+    busy.wait_for(lambda: busy.scrape().so_far(age) == 0)
 
 
 def silence(busy: Busy, seen: set[str]) -> None:

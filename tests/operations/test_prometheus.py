@@ -93,7 +93,7 @@ def load(busy: Any) -> None:
     busy.send_prices()
     busy.send_articles()
     busy.close_hours(HOURS)
-    busy.wait_for(lambda: busy.scrape().total("marketlag_sink_rows_total") > 0)
+    busy.wait_for(lambda: busy.scrape().so_far("marketlag_sink_rows_total") > 0)
     busy.send_trouble()
 
 

@@ -51,13 +51,20 @@ class Scrape:
 
     def total(self, name: str, **labels: str) -> float:
         """The sum over every sample with these labels; fails if there is none."""
-        found = [
+        found = self._found(name, labels)
+        assert found, (name, labels)
+        return sum(found)
+
+    def so_far(self, name: str, **labels: str) -> float:
+        """The same of something that may not have happened yet: then 0."""
+        return sum(self._found(name, labels))
+
+    def _found(self, name: str, labels: Mapping[str, str]) -> list[float]:
+        return [
             value
             for (sample, has), value in self._values.items()
             if sample == name and labels.items() <= dict(has).items()
         ]
-        assert found, (name, labels)
-        return sum(found)
 
     def labels(self, name: str) -> set[Labels]:
         return {labels for sample, labels in self._values if sample == name}
