@@ -118,7 +118,7 @@ def test_every_topic_is_documented() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["README.md", *sorted(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]
+    "path", ["README.md", *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "docs").rglob("*.md"))]
 )
 def test_every_file_that_is_named_exists(path: str) -> None:
     """Links and paths in backquotes, below the checkout's root."""
