@@ -100,6 +100,17 @@ def write(case: Case, found: Rows) -> None:
             print(f"{case.name}: {name} written")
 
 
+def check_case(on: Flink, folder: Path, case: Case, *, rewrites: bool) -> list[str]:
+    """What a case gave; with *rewrites*, its golden files follow Flink's rows."""
+    try:
+        found = run(on, folder, case)
+    except FlinkFailed as exc:
+        return [f"{case.name:<10} FAILED in Flink:", f"  {exc}"]
+    if rewrites and case.golden is not None:
+        write(case, found)
+    return compare(case, found)
+
+
 def check_difference(on: Flink, folder: Path, each: Difference) -> list[str]:
     """Flink's rows and ours, which are known to differ."""
     found = each.columns_of(run(on, folder, each))
@@ -129,10 +140,7 @@ def run_all(on: Flink, folder: Path, options: argparse.Namespace) -> Iterator[li
     only = options.only and options.only.split(",")
     for case in cases(options.seeds):
         if not only or case.name in only:
-            found = run(on, folder / case.name, case)
-            if options.write and case.golden is not None:
-                write(case, found)
-            yield compare(case, found)
+            yield check_case(on, folder / case.name, case, rewrites=options.write)
     for each in DIFFERENCES:
         if not only or each.name in only:
             yield check_difference(on, folder / each.name, each)

@@ -14,7 +14,9 @@ import re
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+from py4j.protocol import Py4JJavaError
 from pyflink.common import Configuration
 from pyflink.java_gateway import get_gateway
 from pyflink.table import EnvironmentSettings, StatementSet, TableEnvironment, TableResult
@@ -42,6 +44,7 @@ CONSUMED = (
 JSON = {"format": "json", "json.timestamp-format.standard": "ISO-8601"}
 #: A changelog: each line says what the row was before and what it is now.
 CHANGES = {"format": "debezium-json", "debezium-json.timestamp-format.standard": "ISO-8601"}
+NOT_ALL_RUNNING = "Not all required tasks are currently running"
 PATIENCE_SECONDS = 120.0
 
 
@@ -99,11 +102,7 @@ class Jobs:
             if status not in ("CREATED", "INITIALIZING", "RUNNING") or time.monotonic() > deadline:
                 raise RuntimeError(f"Job 1 did not come to the end of its log; it is {status}")
             time.sleep(0.02)
-        # PyFlink 2.2.1 calls a method that is gone in Java.
-        flink = get_gateway().jvm.org.apache.flink.core.execution
-        job._j_job_client.stopWithSavepoint(
-            False, (folder / "savepoint").as_uri(), flink.SavepointFormatType.NATIVE
-        ).get()
+        stop(job, folder / "savepoint", deadline)
 
     def put(self, table: str, path: Path, options: dict[str, str]) -> None:
         """The table as in ``tables.sql`` in all but its connector, on a file."""
@@ -145,6 +144,22 @@ class Jobs:
         for view in self.session.list_temporary_views():
             self.session.drop_temporary_view(view)
         return started
+
+
+def stop(job: Any, savepoint: Path, deadline: float) -> None:
+    """Stop with a savepoint, which Flink refuses as long as one of the tasks has not begun."""
+    # PyFlink 2.2.1 calls a method that is gone in Java.
+    flink = get_gateway().jvm.org.apache.flink.core.execution
+    kind = flink.SavepointFormatType.NATIVE
+    while True:
+        try:
+            job._j_job_client.stopWithSavepoint(False, savepoint.as_uri(), kind).get()
+        except Py4JJavaError as exc:
+            if NOT_ALL_RUNNING not in str(exc) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+        else:
+            return
 
 
 def statements(text: str) -> list[str]:
