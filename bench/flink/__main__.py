@@ -11,7 +11,8 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +25,7 @@ from bench.flink.traps import TRAPS, Trap
 from tests.support import golden
 
 SEEDS = 10
+Check = Callable[[Flink, Path], list[str]]
 
 
 class Case(NamedTuple):
@@ -53,7 +55,6 @@ def cases(seeds: int) -> Iterator[Case]:
 
 def run(on: Flink, folder: Path, case: Case | Difference) -> Rows:
     """Flink's rows."""
-    folder.mkdir()
     for name, rows in (("rss", case.rss), ("prices", case.prices)):
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     signals, lags = on.run(folder, stays_open=case.stays_open)
@@ -74,7 +75,7 @@ def as_golden(found: Rows) -> Rows:
 
 
 def compare(case: Case, found: Rows) -> list[str]:
-    """One line of what is equal, then the first row of each that is not."""
+    """One line of what is equal, then the first row of each kind that is not."""
     others = {"ours": (found, ours(case.rss, case.prices, stays_open=case.stays_open))}
     if case.golden is not None:
         others["golden"] = as_golden(found), case.golden
@@ -100,13 +101,9 @@ def write(case: Case, found: Rows) -> None:
             print(f"{case.name}: {name} written")
 
 
-def check_case(on: Flink, folder: Path, case: Case, *, rewrites: bool) -> list[str]:
-    """What a case gave; with *rewrites*, its golden files follow Flink's rows."""
-    try:
-        found = run(on, folder, case)
-    except FlinkFailed as exc:
-        return [f"{case.name:<10} FAILED in Flink:", f"  {exc}"]
-    if rewrites and case.golden is not None:
+def check_case(on: Flink, folder: Path, case: Case, *, rewrite: bool) -> list[str]:
+    found = run(on, folder, case)
+    if rewrite and case.golden is not None:
         write(case, found)
     return compare(case, found)
 
@@ -116,7 +113,7 @@ def check_difference(on: Flink, folder: Path, each: Difference) -> list[str]:
     found = each.columns_of(run(on, folder, each))
     mine = each.columns_of(ours(each.rss, each.prices, stays_open=each.stays_open))
     holds = found == each.flink and mine == each.ours
-    lines = [f"{each.name:<34} {'differs as documented' if holds else 'NOT AS DOCUMENTED'}"]
+    lines = [f"{each.name:<24} {'differs as documented' if holds else 'NOT AS DOCUMENTED'}"]
     if not holds:
         lines += [f"  Flink  {found}", f"  wanted {each.flink}"]
         lines += [f"  ours   {mine}", f"  wanted {each.ours}"]
@@ -124,49 +121,58 @@ def check_difference(on: Flink, folder: Path, each: Difference) -> list[str]:
 
 
 def check_trap(on: Flink, folder: Path, trap: Trap) -> list[str]:
-    folder.mkdir()
     trap.fill(folder)
     try:
         found: list[Row] | str = on.run_script(trap.script, folder)
     except FlinkFailed as exc:
         found = str(exc)
     holds = trap.is_as_documented(found)
-    lines = [f"{trap.name:<34} {'as documented' if holds else 'NOT AS DOCUMENTED'}"]
+    lines = [f"{trap.name:<24} {'as documented' if holds else 'NOT AS DOCUMENTED'}"]
     return lines if holds else [*lines, f"  found  {found}", f"  wanted {trap.outcome}"]
 
 
-def run_all(on: Flink, folder: Path, options: argparse.Namespace) -> Iterator[list[str]]:
-    """The lines of each case; a single one where all is as it should be."""
-    only = options.only and options.only.split(",")
+def checks(options: argparse.Namespace) -> Iterator[tuple[str, Check]]:
     for case in cases(options.seeds):
-        if not only or case.name in only:
-            yield check_case(on, folder / case.name, case, rewrites=options.write)
+        yield case.name, partial(check_case, case=case, rewrite=options.write)
     for each in DIFFERENCES:
-        if not only or each.name in only:
-            yield check_difference(on, folder / each.name, each)
+        yield each.name, partial(check_difference, each=each)
     for trap in TRAPS:
-        if not only or trap.name in only:
-            yield check_trap(on, folder / trap.name, trap)
+        yield trap.name, partial(check_trap, trap=trap)
+
+
+def run_all(on: Flink, folder: Path, chosen: list[tuple[str, Check]]) -> Iterator[list[str]]:
+    """The lines of each; a single one where all is as it should be."""
+    for name, check in chosen:
+        (folder / name).mkdir()
+        try:
+            yield check(on, folder / name)
+        except FlinkFailed as exc:
+            yield [f"{name:<24} FAILED", f"  {exc}"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
-    parser.add_argument("--only", help="names, with commas between them")
+    parser.add_argument("--only", default="", help="names, with commas between them")
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--write", action="store_true", help="the golden files, from Flink's rows")
     options = parser.parse_args(arguments)
-    began, done, failed = time.monotonic(), 0, 0
+    everything = dict(checks(options))
+    names = options.only.split(",") if options.only else list(everything)
+    if unknown := [name for name in names if name not in everything]:
+        parser.error(f"no such case: {', '.join(unknown)}")
+    began, failed = time.monotonic(), 0
     with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
         try:
-            with flink(Path(name)) as on:
-                for lines in run_all(on, Path(name), options):
+            with flink(folder) as on:
+                for lines in run_all(on, folder, [(name, everything[name]) for name in names]):
                     print("\n".join(lines), flush=True)
-                    done, failed = done + 1, failed + (len(lines) > 1)
+                    failed += len(lines) > 1
         except Missing as exc:
             print(f"skipped: {exc}")
             return 0
     seconds = time.monotonic() - began
-    print(f"{done - failed} of {done} as they should be, in {seconds:.0f} s")
+    print(f"{len(names) - failed} of {len(names)} as they should be, in {seconds:.0f} s")
     return 1 if failed else 0
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from bench.flink.runner import Row
 from marketlag.event_time import DAY, HOUR, MINUTE, format_ms, parse_ms
+from marketlag.records import HEARTBEAT
 from tests.support.logs import article, heartbeat, price
 
 START = parse_ms("2025-03-01T00:00:00Z")
@@ -28,7 +29,11 @@ def generated(seed: int) -> tuple[list[Row], list[Row]]:
     ]
     sent.sort(key=lambda each: each[0])
     hours = [START + hour * HOUR for hour in range(days * 24)]
-    prices = [each for hour in hours for market in markets for each in _prices(rng, market, hour)]
+    prices: list[Row] = []
+    for hour in hours:
+        prices += [each for market in markets for each in _prices(rng, market, hour)]
+        if rng.random() < 0.2:
+            prices.append({"market_slug": HEARTBEAT, "event_time": format_ms(hour)})
     return [value for _, value in sent], prices
 
 

@@ -1,4 +1,4 @@
-"""What does not work in Flink SQL as one would write it: the scripts of ``docs/flink/traps``."""
+"""What goes wrong in Flink SQL as one would first write it: the scripts of ``docs/flink/traps``."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,11 @@ FOLDER = SQL / "traps"
 
 
 class Trap(NamedTuple):
-    """A script, what it reads, and what Flink makes of it: rows, or the reason it failed for."""
+    """A script and what it reads.
+
+    ``outcome``: what Flink makes of it, rows; or, as text, part of the reason why it fails, or of
+    the plan that it explains.
+    """
 
     name: str
     inputs: dict[str, list[Row]]
@@ -27,59 +31,94 @@ class Trap(NamedTuple):
 
     def is_as_documented(self, found: list[Row] | str) -> bool:
         if isinstance(self.outcome, str):
-            return isinstance(found, str) and self.outcome in found
+            return self.outcome in str(found)
         return found == self.outcome
 
 
-_ARTICLE = {"market_slug": "m", "published_at": "2026-03-16T10:05:00Z"}
-_NO_ROWTIME = "RowTime field should not be null"
+def _article(clock: str | None, **fields: float) -> Row:
+    return {"market_slug": "m", "published_at": clock and f"2025-01-01T{clock}Z", **fields}
 
 
-def _hour(hour: int, name: str, **fields: float) -> Row:
-    return {"market_slug": "m", name: f"2026-03-16T{hour}:00:00Z", **fields}
+def _signal(hour: int, value: float) -> Row:
+    return {"market_slug": "m", "window_start": f"2025-01-01T{hour}:00:00Z", "signal": value}
 
 
-def _signals(*hours: int) -> list[Row]:
-    return [_hour(hour, "window_start", signal=float(hour)) for hour in hours]
+def _priced(hour: int, value: float, price: float | None) -> Row:
+    return {**_signal(hour, value), "price": price}
 
 
-def _prices(*hours: int) -> list[Row]:
-    return [_hour(hour, "event_time", price=0.4) for hour in hours]
-
-
-def _after_the_others(rows: list[Row]) -> list[Row]:
-    """Flink reads two files side by side; behind so many rows of another market, these are last."""
-    return [{**rows[0], "market_slug": "other"}] * 200_000 + rows
-
-
-def _jump(number: int, delta: float | None, largest: float) -> Row:
-    return {"number": number, "delta": delta, "largest": largest, "moved": 0.0, "weight": 0.7}
-
+_LATE_PRICE: list[Row] = [
+    {"before": None, "after": _priced(10, 2.0, None), "op": "c"},
+    {"before": None, "after": _priced(11, 3.0, None), "op": "c"},
+    {"before": _priced(11, 3.0, None), "after": _priced(11, 3.0, 0.5), "op": "u"},
+]
+_CONFIDENCES = (
+    # delta, largest so far, and the share of it: capped, floored, both, as it works.
+    (None, 0.0, None, "0.0", "0.0", 0.0),
+    (0.0, 0.0, "1.0", "NaN", "1.0", 0.0),
+    (-1.0, 0.0, "-Infinity", "-Infinity", "0.0", 0.0),
+    (-1.0, 2.0, "-0.5", "-0.5", "0.0", 0.0),
+    (1.0, 2.0, "0.5", "0.5", "0.5", 0.5),
+)
+_NULL_TIME = "RowTime field should not be null, please convert it to a non-null long value."
+_NO_LAG_OF_UPDATES = "UnsupportedOperationException: Unmaterialized BinaryRawValueData"
 
 TRAPS = (
-    Trap("timestamp-with-z", {"articles": [_ARTICLE]}, _NO_ROWTIME),
-    Trap("null-time", {"articles": [_ARTICLE, {"market_slug": "m"}]}, _NO_ROWTIME),
-    Trap("window-unquoted", {"articles": [_ARTICLE]}, 'Encountered "window"'),
+    Trap("iso-8601-with-z", {"articles": [_article("10:00:00")]}, _NULL_TIME),
+    Trap(
+        "iso-8601-with-z-strict",
+        {"articles": [_article("10:00:00")]},
+        "JsonParseException: Fail to deserialize at field: published_at.",
+    ),
+    Trap("iso-8601-with-z-null", {"articles": [_article("10:00:00")]}, [_article(None)]),
+    Trap("null-time", {"articles": [_article("10:00:00"), _article(None)]}, _NULL_TIME),
+    Trap("window-unquoted", {}, 'ParseException: Encountered "window" at line 1, column 37.'),
     Trap(
         "lag-after-join",
-        {"signals": _signals(10, 11, 12), "prices": _after_the_others(_prices(10, 12))},
-        "Unmaterialized BinaryRawValueData cannot be compared",
+        {},
+        "StreamPhysicalOverAggregate doesn't support consuming update and delete changes which is "
+        "produced by node Join(joinType=[LeftOuterJoin]",
     ),
-    # The signal of 11 comes behind its watermark, and so without its price.
+    Trap("lag-over-late-price", {"joined": _LATE_PRICE}, _NO_LAG_OF_UPDATES),
     Trap(
-        "interval-join",
-        {"signals": _after_the_others(_signals(10, 12, 11)), "prices": _prices(10, 11, 12)},
+        "lag-out-of-order",
+        {"signals": [_signal(10, 2.0), _signal(12, 1.0), _signal(11, 2.0)]},
+        _NO_LAG_OF_UPDATES,
+    ),
+    Trap("interval-join", {}, "IntervalJoin(joinType=[LeftOuterJoin]"),
+    Trap("regular-join", {}, "- Join(joinType=[LeftOuterJoin]"),
+    Trap(
+        "sums-of-parts",
+        {
+            "articles": [
+                _article("10:30:00", keyword_score=7.0),
+                _article("11:06:00", keyword_score=0.1),
+                _article("11:10:00", keyword_score=0.2),
+                _article("11:11:00", keyword_score=0.3),
+            ]
+        },
         [
-            {"market": "m", "window": f"2026-03-16T{hour}:00:00Z", "price": found}
-            for hour, found in ((10, 0.4), (12, 0.4), (11, None))
+            {"window_start": "2025-01-01 10:00:00", "keyword_score": 7.0},
+            {"window_start": "2025-01-01 11:00:00", "keyword_score": 0.6},
         ],
     ),
     Trap(
         "confidence-literal",
-        {"jumps": [_jump(1, None, 0.0), _jump(2, 0.0, 0.0), _jump(3, -1.0, 0.0)]},
+        {
+            "jumps": [
+                {"signal_delta": delta, "max_signal_delta": largest}
+                for delta, largest, *_ in _CONFIDENCES
+            ]
+        },
         [
-            {"number": number, "confidence": found}
-            for number, found in ((1, None), (2, "1.0"), (3, "-Infinity"))
+            {
+                "signal_delta": delta,
+                "capped": capped,
+                "floored": floored,
+                "both": both,
+                "works": works,
+            }
+            for delta, _, capped, floored, both, works in _CONFIDENCES
         ],
     ),
 )

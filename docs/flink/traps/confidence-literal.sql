@@ -1,13 +1,26 @@
--- The formula as it is written down: min(1, 0.5 * delta / largest + 0.3 * (1 - |move|) + 0.2 * weight).
-CREATE TABLE jumps (number INT, delta DOUBLE, largest DOUBLE, moved DOUBLE, weight DOUBLE)
-WITH ('connector' = 'filesystem', 'path' = 'file:///tmp/trap/jumps.jsonl', 'format' = 'json');
-CREATE TABLE output (number INT, confidence STRING)
-WITH ('connector' = 'filesystem', 'path' = 'file:///tmp/trap/output', 'format' = 'json');
+-- Wrong: the share of the largest jump, capped with LEAST alone or floored with COALESCE alone.
+-- Works: the CASE, as in job3_lags.sql.
+
+CREATE TABLE jumps (signal_delta DOUBLE, max_signal_delta DOUBLE) WITH (
+    'connector' = 'filesystem', 'path' = 'file:///tmp/trap/jumps.jsonl', 'format' = 'json'
+);
+
+-- As text: JSON has no infinity.
+CREATE TABLE output (
+    signal_delta DOUBLE,
+    capped STRING,
+    floored STRING,
+    `both` STRING,
+    works DOUBLE
+) WITH (
+    'connector' = 'filesystem', 'path' = 'file:///tmp/trap/output', 'format' = 'json'
+);
+
 INSERT INTO output
 SELECT
-    number,
-    CAST(
-        LEAST(1E0, (delta / largest) * 0.5E0 + (1E0 - ABS(moved)) * 0.3E0 + weight * 0.2E0)
-        AS STRING
-    )
+    signal_delta,
+    CAST(LEAST(1.0, signal_delta / max_signal_delta) AS STRING),
+    CAST(COALESCE(signal_delta / max_signal_delta, 0.0) AS STRING),
+    CAST(LEAST(1.0, GREATEST(0.0, COALESCE(signal_delta / max_signal_delta, 0.0))) AS STRING),
+    CASE WHEN signal_delta > 0E0 THEN signal_delta / max_signal_delta ELSE 0E0 END
 FROM jumps;

@@ -1,4 +1,7 @@
--- A record without a time, and a watermark on it.
+-- Fails: one article whose published_at is null ends the job.
+-- Works: the watermark on COALESCE(published_at, TO_TIMESTAMP_LTZ(0, 3)), as in tables.sql, and
+-- WHERE published_at IS NOT NULL, as in job1_signals.sql.
+
 CREATE TABLE articles (
     market_slug STRING,
     published_at TIMESTAMP_LTZ(3),
@@ -7,12 +10,11 @@ CREATE TABLE articles (
     'connector' = 'filesystem',
     'path' = 'file:///tmp/trap/articles.jsonl',
     'format' = 'json',
-    'json.timestamp-format.standard' = 'ISO-8601',
-    'json.ignore-parse-errors' = 'true'
+    'json.timestamp-format.standard' = 'ISO-8601'
 );
-CREATE TABLE output (market_slug STRING, articles BIGINT)
-WITH ('connector' = 'filesystem', 'path' = 'file:///tmp/trap/output', 'format' = 'json');
-INSERT INTO output
-SELECT market_slug, COUNT(*)
-FROM TABLE(TUMBLE(TABLE articles, DESCRIPTOR(published_at), INTERVAL '1' HOUR))
-GROUP BY market_slug, window_start, window_end;
+
+CREATE TABLE output (market_slug STRING, published_at TIMESTAMP_LTZ(3)) WITH (
+    'connector' = 'filesystem', 'path' = 'file:///tmp/trap/output', 'format' = 'json'
+);
+
+INSERT INTO output SELECT * FROM articles;

@@ -1,0 +1,19 @@
+-- Fails: as iso-8601-with-z.sql, but without ignore-parse-errors the record itself ends the job.
+-- Works: TIMESTAMP_LTZ(3), as in tables.sql.
+
+CREATE TABLE articles (
+    market_slug STRING,
+    published_at TIMESTAMP(3),
+    WATERMARK FOR published_at AS published_at - INTERVAL '5' MINUTE
+) WITH (
+    'connector' = 'filesystem',
+    'path' = 'file:///tmp/trap/articles.jsonl',
+    'format' = 'json',
+    'json.timestamp-format.standard' = 'ISO-8601'
+);
+
+CREATE TABLE output (market_slug STRING, published_at TIMESTAMP(3)) WITH (
+    'connector' = 'filesystem', 'path' = 'file:///tmp/trap/output', 'format' = 'json'
+);
+
+INSERT INTO output SELECT * FROM articles;
