@@ -15,7 +15,6 @@ from marketlag.metrics import Reading
 from marketlag.topics import changelog
 from tests.support.busy import (
     HOURS,
-    JUMP,
     MARKETS,
     PER_HOUR,
     Busy,
@@ -280,8 +279,3 @@ def test_names_follow_the_conventions() -> None:
     }
     used = {label for _, _, labels in documented() for label in labels.split(", ") if label}
     assert used <= allowed
-
-
-def test_jump_lies_inside_the_load() -> None:
-    """The load flags an hour that has one before and one after it."""
-    assert 0 < JUMP < HOURS - 1
