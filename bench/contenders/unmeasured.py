@@ -3,6 +3,7 @@
 from contextlib import nullcontext
 from typing import Any, Self, cast
 
+from faust.types import TP
 from prometheus_client import Counter, Histogram
 
 from bench.contenders.ours import app
@@ -35,13 +36,7 @@ def write(self: Producer, topic: str, value: bytes | None, **options: Any) -> No
     """``Producer.write`` without the count of what is sent."""
     batches = cast(Any, self)._batches
     partition = options.pop("partition")
-    batches.write(_tp(topic, partition), value, **options)
-
-
-def _tp(topic: str, partition: int) -> Any:
-    from faust.types import TP
-
-    return TP(topic, partition)
+    batches.write(TP(topic, partition), value, **options)
 
 
 Producer.write = write  # type: ignore[method-assign, assignment]

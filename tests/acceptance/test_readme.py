@@ -79,7 +79,7 @@ def test_the_readme_is_followed(env: dict[str, str], tmp_path: Path) -> None:
         elif program == "faust":
             assert args == ["-A", "marketlag", "worker", "-l", "info"]
             with WorkerProcess(
-                given | {"MARKETLAG_MARKETS": str(tmp_path / "markets.toml")},
+                given,
                 tmp_path / "worker.log",
             ) as running:
                 wait_for_log(running, "Worker ready")
